@@ -1,0 +1,145 @@
+"""A graph together with its parameters, and what its outputs mean."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from minicam import summary
+from minicam.backend import Array, array_module, device_module
+from minicam.errors import LayerError
+from minicam.graph import Graph, Values, close_names
+from minicam.ops import Shape
+
+
+class Network:
+    """A graph, its parameters, and optionally class names and colours.
+
+    parameters: layer -> parameter -> array; any floating type, computed in float32 (or in float64 for float64 input).
+    classes: names of the output channels. colors: one (red, green, blue), 0 to 255, per class.
+    Raises LayerError where parameters are missing, unknown or of the wrong shape, or the colours do not match.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Mapping[str, Array]],
+        classes: Sequence[str] = (),
+        colors: Sequence[Sequence[int]] = (),
+        device: str = "cpu",
+    ):
+        check_parameters(graph, parameters)
+        if colors and len(colors) != len(classes):
+            raise LayerError(f"there are {len(colors)} colours for {len(classes)} classes; expected one for each")
+        self.graph = graph
+        self.classes = tuple(classes)
+        self.colors = tuple((int(r), int(g), int(b)) for r, g, b in colors)
+        self._module = device_module(device)
+        self._stored = {layer: dict(arrays) for layer, arrays in parameters.items()}
+        self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
+
+    @property
+    def layers(self) -> list[str]:
+        """Names in running order."""
+        return [node.name for node in self.graph.nodes]
+
+    @property
+    def input_shape(self) -> Shape:
+        """(C, *space) of the single input; None where any size will do."""
+        return self.graph.inputs[self._input_name]
+
+    def parameters(self, dtype: np.dtype | type = np.float32) -> dict[str, dict[str, Array]]:
+        """layer -> parameter -> array of the given type, on the network's device. Cast once and then shared."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._cast:
+            self._cast[dtype] = {
+                layer: {name: self._module.asarray(array, dtype) for name, array in arrays.items()}
+                for layer, arrays in self._stored.items()
+            }
+        return self._cast[dtype]
+
+    def forward(self, x: Array | Mapping[str, Array], keep: Iterable[str] | None = None) -> Values:
+        """The layers in `keep` (default: the outputs) for x (N, C, *space), raw pixel scale: dict name -> array.
+
+        x may be a dict that feeds any layers instead. float64 is computed in float64; everything else in float32.
+        The spatial size need not be `input_shape`'s where the layers allow another. Raises LayerError for an unknown
+        layer, a wrong shape, or NaN and infinite values.
+        """
+        feeds = dict(x) if isinstance(x, Mapping) else {self._input_name: x}
+        dtype = np.result_type(np.float32, *(a.dtype for a in feeds.values() if a.dtype == np.float64))
+        feeds = {name: self._checked(name, array).astype(dtype) for name, array in feeds.items()}
+        keep = self.graph.outputs if keep is None else keep
+        if isinstance(keep, str):
+            raise LayerError(f"keep is the string {keep!r}; expected a list of layer names: [{keep!r}]")
+        return self.graph.forward(self.parameters(dtype), feeds, keep)
+
+    def backward(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
+        """Gradients of the sum over the seeds of <seed, layer> at the layers in `wrt`; see `Graph.backward`."""
+        dtype = self._dtype(values)
+        return self.graph.backward(self.parameters(dtype), values, self._cast_seeds(seeds, dtype), wrt)
+
+    def backward_params(self, values: Values, seeds: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """The same for all parameters: layer -> parameter -> gradient; see `Graph.backward_params`."""
+        dtype = self._dtype(values)
+        return self.graph.backward_params(self.parameters(dtype), values, self._cast_seeds(seeds, dtype))
+
+    def summary(self) -> str:
+        """A table: name, op, output shape, parameters, receptive field and stride where defined."""
+        return summary.table(self.graph)
+
+    def class_index(self, wanted: int | str) -> int:
+        """The index of a class given by name or 0-based index. Raises LayerError with close names."""
+        if isinstance(wanted, str) and wanted in self.classes:
+            return self.classes.index(wanted)
+        raise LayerError(f"there is no class {wanted!r}{close_names(str(wanted), self.classes)}")
+
+    @property
+    def _input_name(self) -> str:
+        if len(self.graph.inputs) != 1:
+            raise LayerError(f"the network has {len(self.graph.inputs)} inputs: {', '.join(self.graph.inputs)}")
+        return next(iter(self.graph.inputs))
+
+    def _checked(self, name: str, x: Array) -> Array:
+        """x on the network's device; LayerError if it cannot be the value of that layer."""
+        x = self._module.asarray(x)
+        if x.dtype.kind not in "fiub":
+            raise LayerError(f"{name!r} was given values of type {x.dtype}; expected numbers")
+        expected = self.graph.inputs.get(name)
+        if expected is not None and (x.ndim != len(expected) + 1 or x.shape[1] != expected[0]):
+            wanted = ", ".join(("N", *(str(size or "any") for size in expected)))
+            raise LayerError(f"{name!r} was given an array of shape {x.shape}; expected ({wanted})")
+        if math.prod(x.shape) == 0:
+            raise LayerError(f"{name!r} was given an empty array of shape {x.shape}")
+        finite = array_module(x).isfinite(x)
+        if not finite.all():
+            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise LayerError(f"{name!r} was given {int((~finite).sum())} NaN or infinite values, the first at {first}")
+        return x
+
+    def _dtype(self, values: Values) -> np.dtype:
+        if not isinstance(values, Values):
+            raise LayerError(f"values is a {type(values).__name__}; expected what forward returned")
+        return next(iter(values.feeds.values())).dtype
+
+    def _cast_seeds(self, seeds: Mapping[str, Array], dtype: np.dtype) -> dict[str, Array]:
+        return {name: self._module.asarray(seed, dtype) for name, seed in seeds.items()}
+
+
+def check_parameters(graph: Graph, parameters: Mapping[str, Mapping[str, Array]]) -> None:
+    """Raises LayerError unless `parameters` are exactly those of the graph, in name and shape."""
+    for layer in parameters:
+        if layer not in graph.by_name:
+            raise LayerError(f"there are parameters for {layer!r}, which is not a layer")
+    for node in graph.nodes:
+        expected = graph.parameter_shapes.get(node.name, {})
+        found = parameters.get(node.name, {})
+        if set(found) != set(expected):
+            raise LayerError(
+                f"layer {node.name!r} ({type(node.op).__name__}) has the parameters {sorted(found)}; "
+                f"expected {sorted(expected)}"
+            )
+        for name, array in found.items():
+            if tuple(array.shape) != expected[name]:
+                raise LayerError(
+                    f"{name} of layer {node.name!r} has shape {tuple(array.shape)}; expected {expected[name]}"
+                )

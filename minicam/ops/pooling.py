@@ -1,0 +1,163 @@
+"""Pooling over windows and over the whole space."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minicam.backend import Array, array_module
+from minicam.ops.base import Footprint, Op, Shape, require, space_axes
+from minicam.ops.convolution import check_rank, check_window, window_footprint
+from minicam.windows import PerAxis, Window, fold, pairs_per_axis, per_axis, unfold
+
+
+class _Pool(Op):
+    """What both window poolings share: the geometry."""
+
+    kernel: tuple[int, ...]
+    stride: PerAxis
+    padding: PerAxis
+
+    def _canonical(self) -> None:
+        rank = len(self.kernel)
+        object.__setattr__(self, "kernel", tuple(self.kernel))
+        object.__setattr__(self, "stride", per_axis(self.stride, rank))
+        object.__setattr__(self, "padding", pairs_per_axis(self.padding, rank))
+        check_window(self._window(), type(self).__name__)
+        for kernel, pair in zip(self.kernel, self.padding, strict=True):
+            require(max(pair) < kernel, f"padding is {self.padding}; expected less than the kernel {self.kernel}")
+
+    def _window(self) -> Window:
+        return Window(self.kernel, self.stride, (1,) * len(self.kernel), self.padding)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        check_rank(shapes[0], len(self.kernel))
+        return (shapes[0][0], *self._window().output_space(shapes[0][1:]))
+
+    def footprint(self, rank: int) -> tuple[Footprint, ...]:
+        return window_footprint(self._window())
+
+    def _columns(self, x: Array, fill: float) -> Array:
+        """x (N, C, *space) -> (N, C, taps, *out), the taps in row-major order."""
+        columns = unfold(x, self._window(), fill)
+        rank = len(self.kernel)
+        return columns.reshape(*x.shape[:2], math.prod(self.kernel), *columns.shape[2 + rank :])
+
+    def _fold(self, columns: Array, space: tuple[int, ...]) -> Array:
+        """(N, C, taps, *out) -> (N, C, *space), the adjoint of _columns."""
+        return fold(columns.reshape(*columns.shape[:2], *self.kernel, *columns.shape[3:]), self._window(), space)
+
+
+@dataclass(frozen=True)
+class MaxPool(_Pool):
+    """y[n,c,o] = the largest x[n,c, stride o + t - padding] over the taps t; padding never wins.
+
+    x (N, C, *space) -> y (N, C, *out). Adjoint: dy goes to the largest element of its window, to the first one in
+    row-major order where several are equal.
+
+    >>> import numpy as np
+    >>> MaxPool((2,), stride=2).forward(np.array([[[1., 3., 2., 2.]]]))
+    array([[[3., 2.]]])
+    """
+
+    kernel: tuple[int, ...]
+    stride: PerAxis = 1
+    padding: PerAxis = 0
+    reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def __post_init__(self) -> None:
+        self._canonical()
+
+    def forward(self, x):
+        return self._columns(x, fill=-math.inf).max(axis=2)
+
+    def backward(self, dy, y, x):
+        xp = array_module(x)
+        winner = self._columns(x, fill=-math.inf).argmax(axis=2)[:, :, None]
+        taps = xp.arange(math.prod(self.kernel)).reshape(-1, *(1,) * len(self.kernel))
+        return (self._fold(dy[:, :, None] * (taps == winner), x.shape[2:]),)
+
+
+@dataclass(frozen=True)
+class AveragePool(_Pool):
+    """y[n,c,o] = the mean of x[n,c, stride o + t - padding] over the taps t.
+
+    x (N, C, *space) -> y (N, C, *out). count_padding: whether padding counts as zeros in the mean (True) or is left
+    out of it (False). Adjoint: dy divided by the same count goes to every element of its window.
+
+    >>> import numpy as np
+    >>> AveragePool((2,), stride=2).forward(np.array([[[1., 3., 2., 2.]]]))
+    array([[[2., 2.]]])
+    """
+
+    kernel: tuple[int, ...]
+    stride: PerAxis = 1
+    padding: PerAxis = 0
+    count_padding: bool = True
+
+    def __post_init__(self) -> None:
+        self._canonical()
+
+    def forward(self, x):
+        return self._columns(x, fill=0).sum(axis=2) / self._count(x)
+
+    def backward(self, dy, y, x):
+        shared = (dy / self._count(x))[:, :, None]
+        taps = math.prod(self.kernel)
+        columns = array_module(dy).broadcast_to(shared, (*dy.shape[:2], taps, *dy.shape[2:]))
+        return (self._fold(columns, x.shape[2:]),)
+
+    def _count(self, x: Array) -> Array:
+        """Elements in each window, (1, 1, *out)."""
+        ones = array_module(x).ones((1, 1, *x.shape[2:]), x.dtype)
+        return self._columns(ones, fill=1 if self.count_padding else 0).sum(axis=2)
+
+
+class _GlobalPool(Op):
+    def output_shape(self, *shapes: Shape) -> Shape:
+        require(len(shapes[0]) > 1, f"the input {shapes[0]} has no spatial axis to pool")
+        return (shapes[0][0], *(1,) * (len(shapes[0]) - 1))
+
+    def footprint(self, rank: int) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool(_GlobalPool):
+    """y[n,c] = the mean of x[n,c,i] over all positions i. x (N, C, *space) -> y (N, C, 1, ...).
+
+    Adjoint: dx = dy / number of positions, at every position.
+
+    >>> import numpy as np
+    >>> GlobalAveragePool().forward(np.array([[[1., 2., 6.]]]))
+    array([[[3.]]])
+    """
+
+    def forward(self, x):
+        return x.mean(axis=space_axes(x), keepdims=True)
+
+    def backward(self, dy, y, x):
+        shared = dy / math.prod(x.shape[2:])
+        return (array_module(dy).broadcast_to(shared, (*dy.shape[:2], *x.shape[2:])),)
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool(_GlobalPool):
+    """y[n,c] = the largest x[n,c,i] over all positions i. x (N, C, *space) -> y (N, C, 1, ...).
+
+    Adjoint: dy goes to the largest element, to the first one in row-major order where several are equal.
+
+    >>> import numpy as np
+    >>> GlobalMaxPool().forward(np.array([[[1., 6., 2.]]]))
+    array([[[6.]]])
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def forward(self, x):
+        return x.max(axis=space_axes(x), keepdims=True)
+
+    def backward(self, dy, y, x):
+        xp = array_module(x)
+        winner = x.reshape(*x.shape[:2], -1).argmax(axis=2)
+        positions = xp.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
+        return (dy * (positions == winner.reshape(y.shape)),)
