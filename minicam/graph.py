@@ -138,7 +138,7 @@ class Graph:
     ) -> dict[str, dict[str, Array]]:
         """Gradients of the sum over the seeds of <seed, layer> for the parameters of every layer that it depends on:
         layer -> parameter -> array, summed over samples. values and errors: as in `backward`."""
-        leads = self._leading_to(seeds, values.feeds)
+        leads = self.leading_to(seeds, values.feeds)
         layers = [n for n in self.nodes if n.name in leads and n.name in self.parameter_shapes]
         layers = [node for node in layers if node.name not in values.feeds]
         path, _ = self._between(seeds, [node.name for node in layers], values.feeds)
@@ -170,7 +170,7 @@ class Graph:
             raise LayerError(f"input {', '.join(sorted(missing))} is needed, but was not fed")
         return nodes[::-1]
 
-    def _leading_to(self, seeds: Iterable[str], feeds: Iterable[str]) -> set[str]:
+    def leading_to(self, seeds: Iterable[str], feeds: Iterable[str] = ()) -> set[str]:
         """The names whose value has an influence on a seed's. What is fed depends on nothing."""
         leads = set(seeds)
         for node in reversed(self.nodes):
@@ -186,7 +186,7 @@ class Graph:
         for node in self.nodes:
             if node.name not in feeds and not depends.isdisjoint(_gradient_inputs(node)):
                 depends.add(node.name)
-        leads = self._leading_to(seeds, feeds)
+        leads = self.leading_to(seeds, feeds)
         for name in wrt:
             if name not in leads:
                 raise LayerError(f"{_names(seeds)} does not depend on layer {name!r}")

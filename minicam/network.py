@@ -8,7 +8,7 @@ import numpy as np
 from minicam import summary
 from minicam.backend import Array, array_module, device_module
 from minicam.errors import LayerError
-from minicam.graph import Graph, Values, close_names
+from minicam.graph import Graph, Values
 from minicam.ops import Shape
 
 
@@ -86,12 +86,6 @@ class Network:
     def summary(self) -> str:
         """A table: name, op, output shape, parameters, receptive field and stride where defined."""
         return summary.table(self.graph)
-
-    def class_index(self, wanted: int | str) -> int:
-        """The index of a class given by name or 0-based index. Raises LayerError with close names."""
-        if isinstance(wanted, str) and wanted in self.classes:
-            return self.classes.index(wanted)
-        raise LayerError(f"there is no class {wanted!r}{close_names(str(wanted), self.classes)}")
 
     @property
     def _input_name(self) -> str:

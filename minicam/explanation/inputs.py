@@ -1,0 +1,61 @@
+"""From what a user has, an image or a tensor, to what a network takes."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minicam.errors import ImageError
+from minicam.images import as_image, imresize
+from minicam.network import Network
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input: x (1, C, *space) for the network, and the spatial size of what the user gave."""
+
+    x: np.ndarray
+    space: tuple[int, ...]
+
+
+def is_batch(net: Network, image: Any) -> bool:
+    """Whether `image` is an array with one axis more than a single image, sequence or volume of this network."""
+    return getattr(image, "ndim", 0) == len(net.input_shape) + 1
+
+
+def samples(net: Network, image: Any) -> Iterator[Sample]:
+    """The samples of one input or of a batch.
+
+    For networks on images: a path, a Pillow image, or an array (H, W), (H, W, channels) or a batch (N, H, W, channels);
+    each is resized to the network's input (bicubic; uint8 stays uint8, rounded) where that is of fixed size.
+    For sequences and volumes: an array (C, *space) or a batch (N, C, *space), taken as it is.
+    Raises ImageError, or LayerError for arrays that do not fit the network.
+    """
+    if is_batch(net, image):
+        if len(image) == 0:
+            raise ImageError(f"the batch of shape {image.shape} is empty")
+        for one in image:
+            yield from samples(net, one)
+    elif len(net.input_shape) == 3:
+        yield _image_sample(net, image)
+    else:
+        yield _tensor_sample(net, image)
+
+
+def _image_sample(net: Network, image: Any) -> Sample:
+    channels, *wanted = net.input_shape
+    pixels = as_image(image, channels=channels or 3)
+    space = pixels.shape[:2]
+    size = tuple(w or s for w, s in zip(wanted, space, strict=True))
+    if size != space:
+        pixels = imresize(pixels, size)
+    return Sample(np.moveaxis(pixels, -1, 0)[None], space)
+
+
+def _tensor_sample(net: Network, array: Any) -> Sample:
+    if isinstance(array, str | os.PathLike):
+        raise ImageError(f"{array}: this network takes arrays of shape {net.input_shape}, not image files")
+    array = np.asarray(array)
+    return Sample(array[None], array.shape[1:])

@@ -1,0 +1,75 @@
+"""What an explanation holds, and how it is saved and drawn."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minicam.errors import MinicamError
+from minicam.files import replaced_when_written
+
+
+@dataclass(frozen=True)
+class CAM:
+    """Maps of T targets at one feature layer with K channels, for one input.
+
+    maps (T, *space of the input): after ReLU and upsampling, never rescaled; bicubic ones may dip slightly below 0.
+    raw (T, *feature space): signed, before the ReLU. alpha (T, K): the channel weights.
+    activations (K, *feature space). gradients (T, K, *feature space), or None when not asked for.
+    targets: a name for each; scores (T,): the number explained; positions (T,): how many outputs it sums.
+    """
+
+    maps: np.ndarray
+    raw: np.ndarray
+    alpha: np.ndarray
+    activations: np.ndarray
+    gradients: np.ndarray | None
+    feature_layer: str
+    reduction_layer: str
+    targets: tuple[str, ...]
+    scores: np.ndarray
+    positions: np.ndarray
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+    @property
+    def titles(self) -> list[str]:
+        """One per target, as in "Road (res5b_relu)"."""
+        return [f"{target} ({self.feature_layer})" for target in self.targets]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all arrays and names as a NumPy .npz file; `numpy.load` reads it. It appears whole or not at all."""
+        path = os.fspath(path)
+        if not path.endswith(".npz"):
+            raise MinicamError(f"{path}: results are saved as .npz; expected a name that ends so")
+        arrays = {name: np.asarray(value) for name, value in vars(self).items() if value is not None}
+        with replaced_when_written(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    def figure(self, image: Any, labels: np.ndarray | None = None) -> Any:
+        """Panels: the image, the segmentation if `labels` (H, W) are given, and each map over the image: a matplotlib
+        Figure."""
+        from minicam import figures
+
+        return figures.panels_figure(image, labels, self.classes, self.colors, list(self.maps), self.titles)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One input explained at several feature layers.
+
+    labels (H, W) uint8, what `segment` gives; None for networks that do not label positions. cams: one `CAM` per
+    feature layer, in the order asked for.
+    """
+
+    labels: np.ndarray | None
+    cams: list[CAM]
+
+    def figure(self, image: Any) -> Any:
+        """For one layer the panels of `CAM.figure`; for several a grid, a row per layer and a column per target."""
+        from minicam import figures
+
+        if len(self.cams) == 1:
+            return self.cams[0].figure(image, self.labels)
+        return figures.grid_figure(image, [list(cam.maps) for cam in self.cams], [cam.titles for cam in self.cams])
