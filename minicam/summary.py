@@ -1,9 +1,9 @@
 """The table of a graph's layers: shapes, parameter counts, receptive fields."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicam.graph import Graph, Node
 from minicam.ops.base import Footprint
@@ -61,34 +61,45 @@ def _field_after(node: Node, fields: Mapping[str, Fields]) -> Fields:
     return tuple(merged)
 
 
-def table(graph: Graph) -> str:
-    """One line per layer and one for the total."""
+def rows(graph: Graph) -> list[dict[str, Any]]:
+    """For each layer: its name, op, output shape (C, *space), number of parameters, receptive field and stride (one
+    number per axis; None where they are not defined)."""
     shapes = graph.shapes(graph.inputs)
     fields = receptive_fields(graph)
-    rows = [("layer", "op", "output", "parameters", "receptive field", "stride")]
+    return [
+        {
+            "layer": node.name,
+            "op": type(node.op).__name__,
+            "output": shapes[node.name],
+            "parameters": sum(math.prod(shape) for shape in graph.parameter_shapes.get(node.name, {}).values()),
+            "receptive_field": _map(lambda field: field.size, fields[node.name]),
+            "stride": _map(lambda field: float(field.stride), fields[node.name]),
+        }
+        for node in graph.nodes
+    ]
+
+
+def table(graph: Graph) -> str:
+    """One line per layer and one for the total."""
+    lines = [("layer", "op", "output", "parameters", "receptive field", "stride")]
     total = 0
-    for node in graph.nodes:
-        count = sum(math.prod(shape) for shape in graph.parameter_shapes.get(node.name, {}).values())
-        total += count
-        field = fields[node.name]
-        rows.append(
-            (
-                node.name,
-                type(node.op).__name__,
-                _sizes(shapes[node.name]),
-                f"{count:,}" if count else "",
-                _sizes([f.size for f in field]) if field else "whole input" if field is None else "",
-                _sizes([f.stride for f in field]) if field else "",
-            )
-        )
-    rows.append(("total", f"{len(graph.nodes)} layers", "", f"{total:,}", "", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows(graph):
+        total += row["parameters"]
+        count = f"{row['parameters']:,}" if row["parameters"] else ""
+        field, stride = _sizes(row["receptive_field"], "whole input"), _sizes(row["stride"], "")
+        lines.append((row["layer"], row["op"], _sizes(row["output"], ""), count, field, stride))
+    lines.append(("total", f"{len(graph.nodes)} layers", "", f"{total:,}", "", ""))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     align = (str.ljust, str.ljust, str.ljust, str.rjust, str.ljust, str.ljust)
     return "\n".join(
-        "  ".join(a(cell, width) for a, cell, width in zip(align, row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(a(cell, width) for a, cell, width in zip(align, line, widths, strict=True)).rstrip() for line in lines
     )
 
 
-def _sizes(sizes) -> str:
+def _map(function: Callable[[ReceptiveField], Any], fields: Fields) -> list | None:
+    return None if fields is None else [function(field) for field in fields]
+
+
+def _sizes(sizes: Sequence | None, undefined: str) -> str:
     """(3, None) -> "3 x any"."""
-    return " x ".join("any" if size is None else str(size) for size in sizes)
+    return undefined if sizes is None else " x ".join("any" if size is None else f"{size:g}" for size in sizes)

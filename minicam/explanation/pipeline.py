@@ -45,8 +45,8 @@ def gradcam(
     upsampling: str = "bicubic",
     alpha: str = "mean",
     keep_gradients: bool = False,
-) -> CAM | list[CAM]:
-    """Grad-CAM of each target at one feature layer; for a batch of inputs a list of results. See `explain`."""
+) -> Any:
+    """Grad-CAM of each target at one feature layer: a `CAM`; for a batch of inputs a list of them. See `explain`."""
     layers = None if feature_layer is None else [feature_layer]
     explained = explain(net, image, targets, layers, reduction_layer, upsampling, alpha, keep_gradients)
     return [e.cams[0] for e in explained] if isinstance(explained, list) else explained.cams[0]
@@ -61,10 +61,10 @@ def explain(
     upsampling: str = "bicubic",
     alpha: str = "mean",
     keep_gradients: bool = False,
-) -> Explanation | list[Explanation]:
+) -> Any:
     """Labels and Grad-CAM of every target at every feature layer, from one forward and one batched backward pass.
 
-    image: see `inputs.samples`; for a batch a list of explanations comes back.
+    Returns an `Explanation`; for a batch a list of them. image: see `inputs.samples`.
     targets: a class name, a 0-based index, a target, or a list of them; None: the two classes that the network
     finds most of. feature_layers: None: the one of `defaults.choose_feature_layer`. reduction_layer: None: the last.
     upsampling: "bicubic", "bilinear", "nearest" (to the size of the input given) or "none" (maps at feature size).

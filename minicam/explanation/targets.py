@@ -89,15 +89,15 @@ class Pixel:
     """Class c (default: the one with the largest score there) at one pixel of the image: row, column, 0-based."""
 
     row: int
-    column: int
+    col: int
     c: int | str | None = None
 
     def seed(self, scores: Scores) -> Seed:
-        cell = scores.cell((self.row, self.column))
+        cell = scores.cell((self.row, self.col))
         index = int(scores.values[:, *cell].argmax()) if self.c is None else scores.class_index(self.c)
         gradient = array_module(scores.values).zeros_like(scores.values)
         gradient[(index, *cell)] = 1
-        return _summed(f"{scores.class_name(index)} at ({self.row}, {self.column})", scores, gradient)
+        return _summed(f"{scores.class_name(index)} at ({self.row}, {self.col})", scores, gradient)
 
 
 def _summed(name: str, scores: Scores, gradient: Array) -> Seed:

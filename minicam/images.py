@@ -1,0 +1,349 @@
+"""Images in: reading files, checking arrays, resizing.
+
+An image is (H, W, 3) RGB, uint8 or floating point in pixel scale 0..255. Pillow is needed for files only.
+"""
+
+import importlib
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minicam.backend import Array, array_module
+from minicam.errors import ImageError, MinicamError
+
+log = logging.getLogger("minicam")
+
+MAX_PIXELS = 100_000_000
+
+NO_IMAGES = {  # how files that are often taken for images begin
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy .npy file: load it with numpy.load and pass the array",
+    b"PK\x03\x04": "a ZIP archive",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "gzip data",
+    b"<": "markup text (HTML, XML or SVG)",
+}
+
+
+def optional_module(name: str) -> ModuleType:
+    """The module `name` of the optional extra "images"; MinicamError with the install command where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = {"PIL": "Pillow"}.get(name.split(".")[0], name.split(".")[0])
+        raise MinicamError(f'{package} is needed here and missing: pip install "minicam[images]"') from error
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image in a file, (H, W, 3) uint8 RGB, in any format that Pillow reads.
+
+    The EXIF orientation is applied. Transparency is composited on white. Palettes, CMYK, YCbCr, LAB and 1-bit
+    pictures become RGB; 16-bit grey values v become round(v / 257) (of 16-bit RGB, Pillow hands over the high byte).
+    Of an animation, the first frame is taken.
+
+    Raises ImageError, naming the file, if it is missing, empty, damaged or no image, if it holds floating point or
+    32-bit values, or if its header declares more than `max_pixels` pixels; that is checked before anything is decoded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        raise ImageError(f"{path}: {what}; expected the path of an image file")
+    image_module = optional_module("PIL.Image")
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+        if not start or start.startswith(tuple(NO_IMAGES)):  # Pillow opens HDF5 as a picture of no size
+            raise image_module.UnidentifiedImageError
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", image_module.DecompressionBombWarning)  # max_pixels is the limit
+            with image_module.open(path) as picture:
+                return _rgb_pixels(picture, str(path), max_pixels)
+    except MinicamError:
+        raise
+    except image_module.DecompressionBombError as error:
+        raise ImageError(
+            f"{path}: too large, not decoded (max_pixels is {max_pixels}). Pillow says: {error} "
+            "If the file is trusted, raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
+        ) from error
+    except image_module.UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path}: not an image that Pillow can read; it is {_content(start)}; expected a PNG, JPEG, TIFF ... file"
+        ) from error
+    except Exception as error:  # the decoders raise nearly every class there is on damaged data
+        raise ImageError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); it has {path.stat().st_size} bytes and is "
+            "probably truncated or damaged: make or fetch it again"
+        ) from error
+
+
+def _content(start: bytes) -> str:
+    """What a file that is no image looks like, in words, from its first bytes."""
+    if not start:
+        return "empty (0 bytes)"
+    for signature, words in NO_IMAGES.items():
+        if start.startswith(signature):
+            return words
+    if all(byte >= 32 or byte in b"\t\n\r" for byte in start):
+        return f"text that starts with {start[:24].decode('utf-8', 'replace')!r}"
+    return f"binary data that starts with the bytes {start[:8].hex(' ')}"
+
+
+def _rgb_pixels(picture: Any, name: str, max_pixels: int) -> np.ndarray:
+    """A Pillow image as (H, W, 3) uint8; nothing is decoded if it has more than max_pixels pixels."""
+    width, height = picture.size
+    if width * height == 0:
+        raise ImageError(f"{name}: {height} x {width} pixels; expected at least 1 x 1")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {height} x {width} pixels is more than the limit max_pixels = {max_pixels}; not decoded. "
+            "Shrink it, or raise max_pixels if the file is trusted"
+        )
+    transparency = picture.info.get("transparency")
+    picture = optional_module("PIL.ImageOps").exif_transpose(picture)
+    if picture.mode == "F":
+        raise ImageError(f"{name}: floating-point pixels, whose white is not known; expected 8 or 16 bits per channel")
+    if picture.mode.startswith("I"):
+        grey = np.asarray(picture)
+        image = _eight_bits(grey, name)[..., None]
+        if transparency is not None:  # Pillow drops the transparent value of 16-bit grey on conversion
+            image = np.where((grey == transparency)[..., None], np.uint8(255), image)
+        return np.repeat(image, 3, axis=2)
+    if picture.has_transparency_data:
+        return _on_white(np.asarray(picture.convert("RGBA")))
+    return np.array(picture.convert("RGB"))
+
+
+def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
+    """16-bit values (perhaps in wider integers) -> uint8: round(v / 257), which takes 65535 to 255."""
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(
+            f"{name}: integer pixels from {values.min()} to {values.max()}, whose white is not known; "
+            "expected 8 or 16 bits per channel"
+        )
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _on_white(image: np.ndarray) -> np.ndarray:
+    """(H, W, 4) with alpha 0..255 in the last channel -> (H, W, 3) over a white background, in the same dtype."""
+    colors, alpha = image[..., :3].astype(np.float64), image[..., 3:].astype(np.float64)
+    blended = 255 + (colors - 255) * (alpha / 255)
+    return (np.rint(blended) if image.dtype == np.uint8 else blended).astype(image.dtype)
+
+
+def as_image(image: Any, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An image as an (H, W, channels) array, uint8 or floating point in pixel scale 0..255.
+
+    image: a path (see `read_image`), a Pillow image (the same conversions), or a NumPy array of shape (H, W),
+    (H, W, 1), (H, W, 3), (H, W, 4) or (H, W, channels):
+    - uint8 of the right shape is returned as it is; uint16 values v become round(v / 257) in uint8;
+    - float32 and float64 stay floating point; if all values lie in 0..1, a warning is logged;
+    - grey is repeated for 3 channels; a fourth channel is alpha 0..255 and is composited on white;
+    - for 1 channel, RGB is accepted if its three channels are equal.
+
+    Raises ImageError for any other shape or dtype, for a size of zero, and for NaN or infinity (with the first place).
+    """
+    pillow = sys.modules.get("PIL.Image")  # whoever holds a Pillow image has imported Pillow
+    if isinstance(image, (str, os.PathLike)):
+        array = read_image(image, max_pixels)
+    elif pillow is not None and isinstance(image, pillow.Image):
+        array = _rgb_pixels(image, "Pillow image", max_pixels)
+    elif isinstance(image, np.ndarray):
+        array = _pixel_values(image[..., None] if image.ndim == 2 else image)
+    else:
+        raise ImageError(f"a {type(image).__name__} is not an image; expected a path, a Pillow image or a NumPy array")
+    return _with_channels(array, channels)
+
+
+def _pixel_values(image: np.ndarray) -> np.ndarray:
+    """An array whose rank, size, dtype and values are those of an image; its channels are not looked at."""
+    if image.ndim != 3 or image.size == 0:
+        raise ImageError(f"array of shape {image.shape} is not an image; expected (H, W, 3) or (H, W), no size zero")
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
+    if image.dtype == np.uint16:
+        return _eight_bits(image, "image")
+    if image.dtype not in (np.uint8, np.float32, np.float64):
+        raise ImageError(
+            f"array of dtype {image.dtype} is not an image; expected uint8, uint16, float32 or float64, "
+            "in pixel scale (0..255, for uint16 0..65535): convert it with astype"
+        )
+    bad = np.argwhere(~np.isfinite(image))
+    if len(bad):
+        row, column, channel = bad[0].tolist()
+        raise ImageError(
+            f"image has {len(bad)} values that are NaN or infinite, the first at row {row}, column {column}, "
+            f"channel {channel}; expected finite pixel values 0..255"
+        )
+    if image.dtype != np.uint8 and image.min() >= 0 and image.max() <= 1 and np.any(image != np.floor(image)):
+        log.warning("all values of the image lie in 0..1; pixel scale 0..255 is expected: multiply it by 255")
+    return image
+
+
+def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, any) -> (H, W, channels), where the docstring of `as_image` says how."""
+    shape = image.shape
+    if shape[2] == channels:
+        return image
+    if shape[2] == 4:
+        image = _on_white(image)
+    if image.shape[2] == channels:
+        return image
+    if image.shape[2] == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
+    if image.shape[2] == 3 and channels == 1:
+        if np.array_equal(image[..., :1].repeat(3, axis=2), image):
+            return image[..., :1]
+        raise ImageError("the image is in colour, the network expects 1 channel: convert it to grey first")
+    hint = ""
+    if shape[0] in (1, 3, 4, channels):
+        hint = f"; it looks channels-first, transpose to (H, W, {shape[0]}): numpy.moveaxis(image, 0, -1)"
+    raise ImageError(f"image of shape {shape} has {shape[2]} channels, expected (H, W, {channels}){hint}")
+
+
+def _cubic(t: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution kernel with a = -0.5 (IEEE Trans. ASSP 29, 1981, equation 15); 0 from |t| = 2 on."""
+    t = np.abs(t)
+    inner = (1.5 * t - 2.5) * t * t + 1
+    outer = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    return np.where(t <= 1, inner, np.where(t < 2, outer, 0.0))
+
+
+def _triangle(t: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - np.abs(t), 0.0)
+
+
+KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "bicubic": (_cubic, 2),
+    "bilinear": (_triangle, 1),
+}
+METHODS = (*KERNELS, "nearest")
+EDGES = ("mirror", "clamp")
+
+
+def resize_weights(
+    size_in: int, size_out: int, method: str = "bicubic", edges: str = "mirror", antialias: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """How one axis is resized: y[i] = sum over t of weights[i, t] * x[indices[i, t]].
+
+    Returns indices (size_out, taps) int64 and weights (size_out, taps) float64, whose rows sum to 1. With
+    s = size_out / size_in, output i (1-based) looks at u = i / s + (1 - 1 / s) / 2. "bicubic" and "bilinear" weigh the
+    inputs around u with a kernel, which is stretched by 1 / s if s < 1 and `antialias`. Past the ends, "mirror"
+    continues the input as n..1, 1..n, n..1 and "clamp" repeats the end values; an index then occurs more than once in
+    its row. "nearest" takes the input nearest to u, of two equally near ones the later, and is never antialiased.
+
+    Raises ImageError for a size below 1 and for an unknown method or edge rule.
+
+    >>> resize_weights(2, 4, "bilinear")
+    (array([[0, 0],
+           [0, 1],
+           [0, 1],
+           [1, 1]]), array([[0.25, 0.75],
+           [0.75, 0.25],
+           [0.25, 0.75],
+           [0.75, 0.25]]))
+    """
+    if size_in < 1 or size_out < 1:
+        raise ImageError(f"cannot resize {size_in} values to {size_out}; expected sizes of at least 1")
+    if method not in METHODS or edges not in EDGES:
+        raise ImageError(f"method {method!r} with edges {edges!r} is not known; expected one of {METHODS}, {EDGES}")
+    odd = (2 * np.arange(size_out) + 1) * size_in  # whole numbers, so that ties are exact
+    if method == "nearest":
+        return odd[:, None] // (2 * size_out), np.ones((size_out, 1))
+    kernel, radius = KERNELS[method]
+    stretch = max(size_in / size_out, 1.0) if antialias else 1.0
+    centre = (odd - size_out) / (2 * size_out)  # u, 0-based
+    first = np.floor(centre - radius * stretch).astype(np.int64)
+    taps = first[:, None] + np.arange(math.ceil(2 * radius * stretch) + 2)
+    weights = kernel((centre[:, None] - taps) / stretch)
+    used = weights.any(axis=0)
+    taps, weights = taps[:, used], weights[:, used]
+    if edges == "clamp":
+        indices = np.clip(taps, 0, size_in - 1)
+    else:
+        taps = taps % (2 * size_in)
+        indices = np.minimum(taps, 2 * size_in - 1 - taps)
+    return indices, weights / weights.sum(axis=1, keepdims=True)
+
+
+def imresize(
+    x: Array,
+    size: Sequence[int],
+    method: str = "bicubic",
+    edges: str = "mirror",
+    antialias: bool = True,
+    axes: Sequence[int] | None = None,
+) -> Array:
+    """x with its `axes` resized to `size`; the other axes stay. The definition is that of MATLAB's imresize.
+
+    x: NumPy or CuPy array, floating point or uint8 (for "nearest", any dtype), all finite. axes: one per entry of
+    `size`; by default the first ones, as in an image (H, W, 3); channels-first maps pass axes=(-2, -1). For `method`,
+    `edges` and `antialias` see `resize_weights`, which is applied to each axis in turn.
+
+    The result has the dtype of x. float16 is computed in float32; uint8 in float64 throughout, then rounded half up and
+    clipped to 0..255. What is within 1e-9 of a tie counts as one, so that the order of summation never shows.
+
+    Raises ImageError for sizes or axes that do not fit, an empty x, another dtype, an unknown method or edge rule.
+
+    >>> imresize(np.array([0.0, 0, 1, 1, 0]), (10,), edges="clamp")[:4]
+    array([ 0.       , -0.0234375, -0.0703125,  0.203125 ])
+    """
+    axes = _resized_axes(x.shape, size, axes)
+    rules = [
+        (axis, resize_weights(x.shape[axis], n, method, edges, antialias)) for axis, n in zip(axes, size, strict=True)
+    ]
+    xp = array_module(x)
+    if method == "nearest":
+        for axis, (indices, _) in rules:
+            x = xp.take(x, xp.asarray(indices[:, 0]), axis=axis)
+        return x
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise ImageError(
+            f"cannot resize {x.dtype} values with {method!r}; expected floating point or uint8, or 'nearest'"
+        )
+    y = x.astype({"uint8": np.float64, "float16": np.float32}.get(x.dtype.name, x.dtype))
+    # what shrinks comes first and what grows most comes last: the least work
+    for axis, (indices, weights) in sorted(rules, key=lambda rule: len(rule[1][0]) / x.shape[rule[0]]):
+        if len(indices) != x.shape[axis]:
+            y = _resize_axis(y, axis, indices, weights)
+    if x.dtype == np.uint8:
+        y = xp.clip(y, 0, 255) + (0.5 + 1e-9)  # the conversion below drops the fraction
+    return xp.ascontiguousarray(y.astype(x.dtype))
+
+
+def _resized_axes(shape: tuple[int, ...], size: Sequence[int], axes: Sequence[int] | None) -> list[int]:
+    """The axes as non-negative numbers, checked against the shape and the wanted size."""
+    axes = range(len(size)) if axes is None else axes
+    valid = len(axes) == len(size) and all(-len(shape) <= axis < len(shape) for axis in axes)
+    resized = [axis % len(shape) for axis in axes] if valid else []
+    if not valid or len(set(resized)) != len(resized) or 0 in shape:
+        raise ImageError(
+            f"cannot resize axes {tuple(axes)} of an array of shape {shape} to {tuple(size)}; "
+            "expected one size for each of some distinct axes, and an array that is not empty"
+        )
+    return resized
+
+
+BLOCK = 64  # output positions per matrix product: large enough for BLAS, small enough that most weights are not 0
+
+
+def _resize_axis(x: Array, axis: int, indices: np.ndarray, weights: np.ndarray) -> Array:
+    """y[i] = sum over t of weights[i, t] x[indices[i, t]] along one axis, as products with blocks of a band matrix."""
+    xp = array_module(x)
+    rows = xp.moveaxis(x, axis, 0)
+    others = rows.shape[1:]
+    rows = xp.ascontiguousarray(rows.reshape(len(rows), -1))
+    y = xp.empty((len(indices), rows.shape[1]), x.dtype)
+    for start in range(0, len(indices), BLOCK):
+        taps = indices[start : start + BLOCK]
+        low, high = taps.min(), taps.max() + 1
+        band = np.zeros((len(taps), high - low))
+        np.add.at(band, (np.arange(len(taps))[:, None], taps - low), weights[start : start + BLOCK])
+        xp.matmul(xp.asarray(band, x.dtype), rows[low:high], out=y[start : start + BLOCK])
+    return xp.moveaxis(y.reshape(-1, *others), 0, axis)
