@@ -3,8 +3,9 @@
 from minicam.errors import DeviceError, ImageError, LayerError, MinicamError, ModelFileError, TargetError
 from minicam.explanation import CAM, Class, Explanation, Pixel, explain, gradcam, segment
 from minicam.graph import Graph, Node
-from minicam.images import imresize, read_image
+from minicam.images import read_image
 from minicam.network import Network
+from minicam.resizing import imresize
 from minicam.store import load, save, verify
 
 __version__ = "0.1.0"

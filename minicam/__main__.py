@@ -165,7 +165,8 @@ def _targets(options: argparse.Namespace) -> list | None:
     from minicam import Class, Pixel
 
     if options.pixel:
-        return [Pixel(*options.pixel, c) for c in (options.classes or [None])]
+        row, col = options.pixel
+        return [Pixel(row, col, c) for c in (options.classes or [None])]
     return [Class(c) for c in options.classes] if options.classes else None
 
 

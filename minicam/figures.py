@@ -1,14 +1,8 @@
-"""Pictures out: label overlays, maps over images, and files. matplotlib without pyplot: no state, no display needed.
-
-Layouts are computed in inches from the image's aspect: every axes is exactly as large as the picture in it, and titles,
-colour bars and class names have their own room.
-"""
+"""Pictures out: label overlays, maps over images, and files. matplotlib without pyplot: no state, no display needed."""
 
 import math
 import os
-import textwrap
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +12,17 @@ import numpy as np
 from minicam.errors import ImageError, MinicamError
 from minicam.files import replaced_when_written
 from minicam.images import as_image, optional_module
+from minicam.layout import (
+    MARGIN,
+    MAX_LEGEND,
+    NUMBER_ROOM,
+    TEXT_SIZE,
+    Legend,
+    column_count,
+    draw_picture,
+    picture_grid,
+    side_bar,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,18 +32,6 @@ Colors = Any  # (classes, 3) array or nested sequence, RGB in 0..255
 Range = tuple[float, float] | None
 Mark = Any  # (row, column), a boolean (H, W) mask, or None
 
-DPI = 160
-WIDTH = 10.0  # lengths are in inches: most figures come out this wide, 1600 pixels
-MAX_HEIGHT = 12.0  # of all pictures of one column together
-MARGIN = 0.15
-TITLE_SIZE, TEXT_SIZE = 11, 9  # points
-LINE = 1.25 / 72  # height of a line of text, per point
-TITLE_PAD, TITLE_GAP = 9, 0.24  # points under a title; inches around it, which include them
-MIN_TITLE_WIDTH = 1.8
-BAR_GAP, BAR_WIDTH, TEXT_GAP = 0.07, 0.13, 0.2
-NUMBER_ROOM = 1.0  # for a map's colour bar with its numbers
-MAX_STRETCH = 20.0  # a picture more elongated than that is shown with this aspect
-MAX_LEGEND = 40  # with more classes, the colour bar shows only those that occur
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
@@ -70,8 +63,8 @@ def label_figure(image: np.ndarray, labels: np.ndarray, classes: Sequence[str], 
     """
     legend = _legend(labels, classes, colors)
     blended = overlay(image, labels, colors)
-    figure, (axes,) = _picture_grid([""], 1, blended.shape, [legend.width], [legend.height])
-    _picture(axes, blended)
+    figure, (axes,) = picture_grid([""], 1, blended.shape, [legend.width], [legend.height])
+    draw_picture(axes, blended)
     legend.draw(axes)
     return figure
 
@@ -98,16 +91,16 @@ def panels_figure(
         pictures["Segmentation"] = overlay(pixels, labels, colors)
     legend = None if labels is None else _legend(labels, classes, colors)
     captions = [*pictures, *_captions(titles, maps)]
-    columns = _column_count(len(captions), pixels.shape)
+    columns = column_count(len(captions), pixels.shape)
     rooms, heights = [NUMBER_ROOM] * columns, [0.0] * math.ceil(len(captions) / columns)
     if len(heights) == 1:
         rooms[0] = MARGIN  # nothing but the image in this column
     if legend is not None:
         row, column = divmod(1, columns)
         rooms[column], heights[row] = max(legend.width, NUMBER_ROOM), legend.height
-    figure, panels = _picture_grid(captions, columns, pixels.shape, rooms, heights)
+    figure, panels = picture_grid(captions, columns, pixels.shape, rooms, heights)
     for axes, (title, picture) in zip(panels, pictures.items(), strict=False):  # the other panels are for the maps
-        _picture(axes, picture, title)
+        draw_picture(axes, picture, title)
     if legend is not None:
         legend.draw(panels[1])
     for axes, cam, title, mark in zip(panels[len(pictures) :], maps, titles, marks, strict=True):
@@ -137,7 +130,7 @@ def grid_figure(
     columns = len(maps[0])
     captions = _captions(flat_titles, flat_maps)
     rooms, heights = [NUMBER_ROOM] * columns, [0.0] * len(maps)
-    figure, panels = _picture_grid(captions, columns, pixels.shape, rooms, heights)
+    figure, panels = picture_grid(captions, columns, pixels.shape, rooms, heights)
     for axes, cam, title, mark in zip(panels, flat_maps, flat_titles, flat_marks, strict=True):
         map_panel(axes, pixels, cam, title, range, mark)
     return figure
@@ -157,7 +150,7 @@ def map_panel(
     pixels, cam = _eight_bits(image), np.asarray(cam)
     if cam.ndim != 2 or cam.size == 0 or not np.isfinite(cam).all():
         raise ImageError(f"map {title!r} of shape {cam.shape} cannot be drawn; expected (h, w) and finite values only")
-    _picture(axes, pixels, _captions([title], [cam])[0])
+    draw_picture(axes, pixels, _captions([title], [cam])[0])
     low, high = range or (0.0, max(float(cam.max()), 0.0))
     height, width = pixels.shape[:2]
     axes.imshow(
@@ -173,7 +166,7 @@ def map_panel(
     )
     if mark is not None:
         _draw_mark(axes, mark, (height, width))
-    bar = _side_bar(axes)
+    bar = side_bar(axes)
     scale = np.linspace(0, 1, 256)[:, None]
     bar.imshow(scale, cmap="jet", aspect="auto", origin="lower", extent=(0, 1, 0, 1))
     ticks = [0, 1] if high > low else [0]
@@ -224,35 +217,14 @@ def _same_length(name: str, items: Sized, other_name: str, others: Sized) -> Non
         raise MinicamError(f"{len(items)} {name} and {len(others)} {other_name}; expected one for each")
 
 
-@dataclass(frozen=True)
-class _Legend:
-    """A colour bar with one block per class, first class on top; `width` and `height` are the room it needs."""
-
-    names: list[str]
-    colors: np.ndarray  # (classes, 3) uint8
-
-    @property
-    def width(self) -> float:
-        return BAR_GAP + BAR_WIDTH + TEXT_GAP + max(_text_width(name, TEXT_SIZE) for name in self.names)
-
-    @property
-    def height(self) -> float:
-        return len(self.names) * TEXT_SIZE * LINE
-
-    def draw(self, axes: "Axes") -> None:
-        bar = _side_bar(axes, self.height)
-        bar.imshow(self.colors[:, None], aspect="auto", origin="upper", interpolation="nearest")
-        bar.set_yticks(np.arange(len(self.names)), self.names, fontsize=TEXT_SIZE, parse_math=False)
-
-
-def _legend(labels: np.ndarray, classes: Sequence[str], colors: Colors) -> _Legend:
+def _legend(labels: np.ndarray, classes: Sequence[str], colors: Colors) -> Legend:
     colors = np.asarray(colors, np.uint8)
     names = list(classes) or [str(index) for index in np.arange(len(colors))]
     _same_length("classes", names, "colors", colors)
     shown = np.arange(len(names))
     if len(names) > MAX_LEGEND:
         shown = np.intersect1d(shown, labels) if np.isin(labels, shown).any() else shown[:1]
-    return _Legend([names[index] for index in shown], colors[shown])
+    return Legend([names[index] for index in shown], colors[shown])
 
 
 def _captions(titles: Sequence[str], maps: Sequence[np.ndarray]) -> list[str]:
@@ -261,86 +233,6 @@ def _captions(titles: Sequence[str], maps: Sequence[np.ndarray]) -> list[str]:
         title if np.any(np.asarray(cam) > 0) else f"{title} (nothing above 0)"
         for title, cam in zip(titles, maps, strict=True)
     ]
-
-
-def _text_width(text: str, size: float) -> float:
-    """Inches that a line of text takes in the default font, to the right end of its last glyph."""
-    if not text.strip():
-        return 0.0
-    literal = text.replace("$", r"\$")  # else a pair of dollar signs would start a formula
-    return optional_module("matplotlib.textpath").TextPath((0, 0), literal, size=size).vertices[:, 0].max() / 72
-
-
-def _wrapped(title: str, width: float) -> list[str]:
-    """The title in lines of at most `width` inches."""
-    characters = max(len(title), 1)
-    lines = textwrap.wrap(title, characters)
-    while characters > 1 and any(_text_width(line, TITLE_SIZE) > width for line in lines):
-        characters = int(0.9 * characters)
-        lines = textwrap.wrap(title, characters)
-    return lines
-
-
-def _column_count(count: int, shape: tuple[int, ...]) -> int:
-    """Columns for `count` pictures such that the figure comes near 8:5 and few cells stay empty."""
-
-    def ugliness(columns: int) -> float:
-        rows = math.ceil(count / columns)
-        return abs(math.log(columns * shape[1] / (rows * shape[0]) * 5 / 8)) + rows * columns - count
-
-    return min(range(1, count + 1), key=ugliness)
-
-
-def _picture_grid(
-    captions: Sequence[str], columns: int, shape: tuple[int, ...], rooms: Sequence[float], heights: Sequence[float]
-) -> tuple["Figure", list["Axes"]]:
-    """A figure with one axes per caption, each with the aspect of an (H, W, ...) image, and with room for the captions.
-
-    rooms: inches to the right of the pictures of each column, for colour bars; heights: the least that each row needs.
-    """
-    aspect = min(max(shape[0] / shape[1], 1 / MAX_STRETCH), MAX_STRETCH)
-    width = max((WIDTH - 2 * MARGIN - sum(rooms)) / columns, 1.0)
-    height = min(width * aspect, max(MAX_HEIGHT / len(heights), 1.0))
-    width = height / aspect
-    cell_width = max(width, MIN_TITLE_WIDTH)
-    lines = max(len(_wrapped(caption, cell_width)) for caption in captions)
-    title_height = lines * TITLE_SIZE * LINE + TITLE_GAP if lines else MARGIN
-    row_heights = [title_height + max(height, least) for least in heights]
-    total_width = columns * cell_width + sum(rooms) + 2 * MARGIN
-    total_height = sum(row_heights) + MARGIN
-    figure = optional_module("matplotlib.figure").Figure((total_width, total_height), dpi=DPI, layout="none")
-    panels = []
-    for index, _ in enumerate(captions):
-        row, column = divmod(index, columns)
-        left = MARGIN + column * cell_width + sum(rooms[:column]) + (cell_width - width) / 2
-        space = row_heights[row] - title_height
-        bottom = total_height - sum(row_heights[: row + 1]) + (space - height) / 2
-        place = (left / total_width, bottom / total_height, width / total_width, height / total_height)
-        panels.append(figure.add_axes(place))
-    return figure, panels
-
-
-def _picture(axes: "Axes", pixels: np.ndarray, title: str = "") -> None:
-    """An (H, W, 3) picture that fills its axes, without ticks; the title is wrapped to the room it has."""
-    height, width = pixels.shape[:2]
-    stretched = max(height / width, width / height) > MAX_STRETCH
-    axes.imshow(pixels, aspect="auto" if stretched else "equal", origin="upper", interpolation="auto")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.autoscale(False)
-    room = max(axes.get_window_extent().width / axes.figure.dpi, MIN_TITLE_WIDTH)
-    axes.set_title("\n".join(_wrapped(title, room)), fontsize=TITLE_SIZE, pad=TITLE_PAD, parse_math=False)
-
-
-def _side_bar(axes: "Axes", min_height: float = 0.0) -> "Axes":
-    """Axes for a colour bar along the right side, as high as the axes, or `min_height` inches."""
-    extent = axes.get_window_extent()
-    width, height = extent.width / axes.figure.dpi, extent.height / axes.figure.dpi
-    portion = max(min_height / height, 1.0)
-    bar = axes.inset_axes((1 + BAR_GAP / width, (1 - portion) / 2, BAR_WIDTH / width, portion))
-    bar.yaxis.tick_right()
-    bar.set_xticks([])
-    return bar
 
 
 def _draw_mark(axes: "Axes", mark: Mark, shape: tuple[int, int]) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from minicam.errors import ImageError, MinicamError
-from minicam.images import as_image, imresize, optional_module, read_image, resize_weights
+from minicam.images import as_image, optional_module, read_image
+from minicam.resizing import imresize, resize_weights
 
 TABLE = np.array([[3.0, 1, 2, 6], [1, 5, 2, 7], [1, 3, 6, 2], [4, 1, 9, 2]])
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from minicam.errors import ImageError
-from minicam.images import as_image, imresize
+from minicam.images import as_image
 from minicam.network import Network
+from minicam.resizing import imresize
 
 
 @dataclass(frozen=True)

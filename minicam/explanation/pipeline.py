@@ -13,8 +13,8 @@ from minicam.explanation.inputs import Sample, is_batch, samples
 from minicam.explanation.methods import grad_cam
 from minicam.explanation.result import CAM, Explanation
 from minicam.explanation.targets import Class, Scores, Seed, Target, as_targets
-from minicam.images import imresize
 from minicam.network import Network
+from minicam.resizing import imresize
 
 UPSAMPLINGS = ("bicubic", "bilinear", "nearest", "none")
 LARGEST_CLASSES = 2
