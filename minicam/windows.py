@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicam.backend import Array, array_module
+from minicam.errors import LayerError
 
 Pairs = tuple[tuple[int, int], ...]
 PerAxis = Any
@@ -96,14 +97,25 @@ def fold(columns: Array, window: Window, space: tuple[int, ...]) -> Array:
     return xp.ascontiguousarray(padded[:, :, *inner])
 
 
-def per_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
-    """3 -> (3, 3) for rank 2; a sequence is taken as it is."""
-    return (value,) * rank if isinstance(value, int) else tuple(value)
+def per_axis(name: str, value: PerAxis, rank: int) -> tuple[int, ...]:
+    """3 -> (3, 3) for rank 2; a sequence must have one whole number per axis. Raises LayerError naming the option."""
+    values = (value,) * rank if isinstance(value, int) else value
+    if not _is_sequence(values, rank) or not all(type(v) is int for v in values):
+        raise LayerError(f"{name} is {value!r}; expected a whole number, or one for each of {rank} axes")
+    return tuple(values)
 
 
-def pairs_per_axis(value: int | tuple, rank: int) -> Pairs:
-    """Padding as ((low, high), ...): 1 -> ((1, 1), (1, 1)) for rank 2; (1, 2) -> ((1, 1), (2, 2))."""
-    return tuple((v, v) if isinstance(v, int) else (v[0], v[1]) for v in (per_axis(value, rank)))
+def pairs_per_axis(name: str, value: PerAxis, rank: int) -> Pairs:
+    """Padding as ((low, high), ...): 1 -> ((1, 1), (1, 1)) for rank 2, (1, 2) -> ((1, 1), (2, 2)); else LayerError."""
+    values = (value,) * rank if isinstance(value, int) else value
+    pairs = [(v, v) if isinstance(v, int) else v for v in values] if _is_sequence(values, rank) else None
+    if pairs is None or not all(_is_sequence(pair, 2) and all(type(v) is int for v in pair) for pair in pairs):
+        raise LayerError(f"{name} is {value!r}; expected a whole number, or one or a pair for each of {rank} axes")
+    return tuple((low, high) for low, high in pairs)
+
+
+def _is_sequence(value: object, length: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == length
 
 
 def _pads(window: Window) -> bool:

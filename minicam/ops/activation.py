@@ -49,7 +49,7 @@ class Softmax(Op):
 
 @dataclass(frozen=True)
 class Dropout(Op):
-    """The identity: dropout acts in training only. `rate` records the fraction dropped there.
+    """The identity: dropout acts in training only. `rate` records the fraction dropped there. Adjoint: the identity.
 
     >>> import numpy as np
     >>> Dropout(0.5).forward(np.array([[1., 2.]]))

@@ -11,7 +11,10 @@ Shape = tuple[int | None, ...]
 
 
 class Footprint(NamedTuple):
-    """Output position o depends on the input positions step o + low ... step o + high, per spatial axis."""
+    """Output position o depends on the input positions step o + low ... step o + high, per spatial axis.
+
+    Of an upsampling, whose output positions differ in how many inputs they see, the largest number, centred.
+    """
 
     step: Fraction
     low: Fraction

@@ -13,7 +13,7 @@ Source: Dumoulin and Visin, arXiv:1603.07285, chapters 2 and 4.
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from minicam.backend import Array
 from minicam.ops.base import Footprint, Op, Shape, channel_vector, known, require
@@ -58,12 +58,7 @@ class _Windowed(Op):
     groups: int
 
     def _canonical(self, padding_name: str) -> None:
-        rank = len(self.kernel)
-        object.__setattr__(self, "kernel", tuple(self.kernel))
-        object.__setattr__(self, "stride", per_axis(self.stride, rank))
-        object.__setattr__(self, "dilation", per_axis(self.dilation, rank))
-        object.__setattr__(self, padding_name, pairs_per_axis(getattr(self, padding_name), rank))
-        check_window(self._window(), type(self).__name__)
+        set_window(self, padding_name, "stride", "dilation")
         require(self.filters >= 1, f"filters is {self.filters}; expected 1 or more")
         require(
             self.groups >= 1 and self.filters % self.groups == 0,
@@ -184,15 +179,18 @@ class ConvTranspose(_Windowed):
         return {"weight": correlate_weight(x, dy, self._window(), self.groups), "bias": _sum_per_channel(dy)}
 
 
-def check_window(window: Window, op: str) -> None:
-    """Raises LayerError for a kernel, stride, dilation or padding that no op can use."""
-    rank = len(window.kernel)
-    require(rank >= 1, f"{op}: kernel is empty; expected one size per spatial axis")
-    for name, values in zip(("stride", "dilation", "padding"), window[1:], strict=True):
-        require(len(values) == rank, f"{op}: {name} {values} has {len(values)} entries; the kernel has {rank}")
-    for name, values in zip(("kernel", "stride", "dilation"), window[:3], strict=True):
-        require(min(values) >= 1, f"{op}: {name} is {values}; expected 1 or more on each axis")
-    require(min(map(min, window.padding)) >= 0, f"{op}: padding is {window.padding}; expected 0 or more")
+def set_window(op: Any, padding_name: str, *names: str) -> None:
+    """Bring the options of a window (kernel, those in `names`, padding) to one entry per axis and check them."""
+    kind, kernel = type(op).__name__, op.kernel
+    require(isinstance(kernel, list | tuple) and kernel, f"{kind}: kernel is {kernel!r}; expected one size per axis")
+    rank = len(kernel)
+    for name in ("kernel", *names):
+        values = per_axis(f"{kind}: {name}", getattr(op, name), rank)
+        require(min(values) >= 1, f"{kind}: {name} is {values}; expected 1 or more on each axis")
+        object.__setattr__(op, name, values)
+    padding = pairs_per_axis(f"{kind}: {padding_name}", getattr(op, padding_name), rank)
+    require(min(map(min, padding)) >= 0, f"{kind}: {padding_name} is {padding}; expected 0 or more")
+    object.__setattr__(op, padding_name, padding)
 
 
 def check_rank(shape: Shape, rank: int) -> None:

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from minicam.backend import Array, array_module
-from minicam.errors import LayerError
 from minicam.ops.base import Op, Shape, require
 
 
 def _merge(shapes: tuple[Shape, ...], first: int) -> Shape:
     """The common part shape[first:] of all shapes; None gives way to a number."""
+    misfit = f"the inputs {', '.join(map(str, shapes))} do not fit together"
+    require(len({len(shape) for shape in shapes}) == 1, misfit)
     merged: list[int | None] = []
-    for sizes in zip(*(shape[first:] for shape in shapes), strict=False):
+    for sizes in zip(*(shape[first:] for shape in shapes), strict=True):
         found = {size for size in sizes if size is not None}
-        if len(found) > 1 or len({len(shape) for shape in shapes}) > 1:
-            raise LayerError(f"the inputs {', '.join(map(str, shapes))} do not fit together")
+        require(len(found) <= 1, misfit)
         merged.append(found.pop() if found else None)
     return tuple(merged)
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from minicam.backend import Array, array_module
 from minicam.ops.base import Footprint, Op, Shape, require, space_axes
-from minicam.ops.convolution import check_rank, check_window, window_footprint
-from minicam.windows import PerAxis, Window, fold, pairs_per_axis, per_axis, unfold
+from minicam.ops.convolution import check_rank, set_window, window_footprint
+from minicam.windows import PerAxis, Window, fold, unfold
 
 
 class _Pool(Op):
@@ -18,11 +18,7 @@ class _Pool(Op):
     padding: PerAxis
 
     def _canonical(self) -> None:
-        rank = len(self.kernel)
-        object.__setattr__(self, "kernel", tuple(self.kernel))
-        object.__setattr__(self, "stride", per_axis(self.stride, rank))
-        object.__setattr__(self, "padding", pairs_per_axis(self.padding, rank))
-        check_window(self._window(), type(self).__name__)
+        set_window(self, "padding", "stride")
         for kernel, pair in zip(self.kernel, self.padding, strict=True):
             require(max(pair) < kernel, f"padding is {self.padding}; expected less than the kernel {self.kernel}")
 

@@ -1,0 +1,196 @@
+"""The table of op cases: every op of `minicam.ops.OPS` with options and input shapes that between them reach every
+line of its mathematics. The tests, and the mutation script, run over this table; an op without a case fails.
+
+A new op needs its lines here, its formula in `references.FORMULAS` and, if it is linear, its name in `LINEAR`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicam.ops import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Crop,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    LayerNorm,
+    MaxPool,
+    Normalize,
+    Op,
+    Relu,
+    Softmax,
+)
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+LINEAR = {
+    *("Normalize", "Conv", "ConvTranspose", "BatchNorm", "Dropout", "AveragePool", "GlobalAveragePool"),
+    *("Add", "Concat", "Crop", "Dense", "Flatten"),
+}
+"""Ops whose forward is linear in the inputs, up to a constant: f(x) - f(0) is linear."""
+
+POSITIVE = {"std", "variance"}
+"""Names of the parameters that are positive by meaning."""
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(size=shape)
+
+
+def tied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """-1, 0 or 1: many equal values, and exact zeros."""
+    return rng.integers(-1, 2, shape).astype(float)
+
+
+def huge(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Values around 10 000, whose exponential overflows."""
+    return 1e4 + rng.normal(size=shape)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The arrays of one case: the inputs, the parameters, and a cotangent of the output."""
+
+    xs: list[np.ndarray]
+    parameters: dict[str, np.ndarray]
+    dy: np.ndarray
+
+    def astype(self, dtype: type) -> "Sample":
+        parameters = {name: value.astype(dtype) for name, value in self.parameters.items()}
+        return Sample([x.astype(dtype) for x in self.xs], parameters, self.dy.astype(dtype))
+
+
+class Case:
+    """An op with the shapes (N, C, *space) of its inputs. `draw` makes the values of the inputs."""
+
+    def __init__(self, label: str, op: Op, *shapes: tuple[int, ...], draw: Draw = normal):
+        self.id = f"{type(op).__name__}: {label}"
+        self.op = op
+        self.shapes = shapes
+        self.draw = draw
+
+    @property
+    def sample_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes without the batch, as `output_shape` and `parameter_shapes` take them."""
+        return [shape[1:] for shape in self.shapes]
+
+    def sample(self) -> Sample:
+        """Random arrays in float64, the same at every call."""
+        rng = np.random.default_rng(list(self.id.encode()))
+        xs = [self.draw(rng, shape) for shape in self.shapes]
+        parameters = {
+            name: rng.uniform(0.5, 2, shape) if name in POSITIVE else rng.normal(size=shape)
+            for name, shape in self.op.parameter_shapes(*self.sample_shapes).items()
+        }
+        dy = rng.normal(size=(self.shapes[0][0], *self.op.output_shape(*self.sample_shapes)))
+        return Sample(xs, parameters, dy)
+
+
+CASES = [
+    Case("rank 1", Normalize(), (2, 3, 5)),
+    Case("rank 2", Normalize(), (2, 3, 4, 5)),
+    Case("rank 3", Normalize(), (2, 1, 2, 3, 2)),
+    #
+    Case("rank 1, kernel 1", Conv(3, (1,)), (2, 4, 5)),
+    Case("rank 1", Conv(3, (3,)), (2, 2, 7)),
+    Case("rank 1, even kernel, stride that leaves a remainder", Conv(2, (4,), stride=3), (2, 3, 9)),
+    Case("rank 1, asymmetric padding, dilation", Conv(2, (3,), dilation=2, padding=((3, 1),)), (2, 3, 6)),
+    Case("rank 1, stride beyond the kernel", Conv(2, (2,), stride=4), (2, 2, 11)),
+    Case("rank 1, padding reaches beyond a short input", Conv(2, (5,), dilation=2, padding=5), (2, 2, 2)),
+    Case("rank 2", Conv(3, (3, 3), padding=1), (2, 2, 5, 5)),
+    Case("rank 2, stem", Conv(4, (7, 7), stride=2, padding=3), (1, 3, 9, 10)),
+    Case("rank 2, everything differs per axis", Conv(4, (3, 2), (2, 3), (2, 1), ((2, 1), (0, 3)), 2), (2, 6, 7, 8)),
+    Case("rank 2, depthwise", Conv(3, (3, 3), dilation=2, padding=2, groups=3), (2, 3, 5, 4)),
+    Case("rank 2, depthwise with multiplier", Conv(6, (2, 3), groups=3), (2, 3, 4, 5)),
+    Case("rank 2, single position", Conv(2, (3, 3)), (2, 2, 3, 3)),
+    Case("rank 3", Conv(2, (2, 3, 2), (1, 2, 1), (2, 1, 1), ((0, 1), (1, 1), (0, 0)), 2), (2, 4, 4, 4, 3)),
+    #
+    Case("rank 1, kernel 1", ConvTranspose(3, (1,)), (2, 4, 5)),
+    Case("rank 1", ConvTranspose(3, (3,)), (2, 2, 5)),
+    Case("rank 1, stride with gaps", ConvTranspose(2, (2,), stride=3), (2, 3, 4)),
+    Case("rank 1, asymmetric cropping, dilation", ConvTranspose(2, (3,), 2, 2, ((3, 1),)), (2, 3, 4)),
+    Case("rank 1, cropping beyond the first inputs", ConvTranspose(2, (3,), cropping=((3, 2),)), (2, 2, 6)),
+    Case("rank 2, bilinear upsampler", ConvTranspose(3, (8, 8), stride=4, cropping=2, groups=3), (1, 3, 3, 2)),
+    Case("rank 2, groups", ConvTranspose(4, (3, 2), (2, 3), (1, 2), ((1, 0), (0, 2)), 2), (2, 6, 3, 4)),
+    Case("rank 2, single position", ConvTranspose(2, (3, 3), stride=2), (2, 2, 1, 1)),
+    Case("rank 3", ConvTranspose(2, (2, 3, 2), (2, 1, 1), (1, 2, 1), ((0, 1), (1, 2), (0, 0)), 2), (2, 4, 3, 2, 2)),
+    #
+    Case("flat", BatchNorm(), (3, 4)),
+    Case("rank 1", BatchNorm(epsilon=0.0), (2, 3, 5)),
+    Case("rank 2", BatchNorm(epsilon=0.1), (2, 3, 4, 5)),
+    Case("rank 3", BatchNorm(), (2, 1, 2, 3, 2)),
+    #
+    Case("flat", LayerNorm(), (3, 4)),
+    Case("rank 1, over channels", LayerNorm(epsilon=0.1), (2, 3, 5)),
+    Case("rank 1, over the sample", LayerNorm("sample", epsilon=0.0), (2, 3, 5)),
+    Case("rank 2, over channels", LayerNorm(epsilon=0.0), (2, 4, 3, 2)),
+    Case("rank 2, over the sample", LayerNorm("sample", epsilon=0.1), (2, 4, 3, 2)),
+    Case("rank 3, over channels", LayerNorm(), (1, 3, 2, 3, 2)),
+    Case("rank 3, over the sample", LayerNorm("sample"), (2, 2, 2, 3, 2)),
+    #
+    Case("flat", Relu(), (3, 4)),
+    Case("rank 1", Relu(), (2, 3, 5)),
+    Case("rank 2, with zeros", Relu(), (2, 3, 4, 5), draw=tied),
+    Case("rank 3", Relu(), (2, 1, 2, 3, 2)),
+    #
+    Case("flat", Softmax(), (3, 4)),
+    Case("rank 1", Softmax(), (2, 3, 5)),
+    Case("rank 2, large", Softmax(), (2, 3, 4, 5), draw=huge),
+    Case("rank 3, one channel", Softmax(), (2, 1, 2, 3, 2)),
+    #
+    Case("flat", Dropout(), (3, 4)),
+    Case("rank 2", Dropout(0.25), (2, 3, 4, 5)),
+    #
+    Case("rank 1", MaxPool((2,), stride=2), (2, 3, 7)),
+    Case("rank 1, stride beyond the kernel", MaxPool((2,), stride=3), (2, 2, 9)),
+    Case("rank 1, overlapping, with ties", MaxPool((3,), padding=1), (2, 3, 9), draw=tied),
+    Case("rank 2, stem", MaxPool((3, 3), stride=2, padding=1), (2, 3, 6, 7)),
+    Case("rank 2, with ties", MaxPool((2, 3), (1, 2), ((1, 0), (0, 2))), (2, 3, 5, 6), draw=tied),
+    Case("rank 2, padding around a single element", MaxPool((2, 2), padding=1), (2, 3, 1, 1)),
+    Case("rank 3", MaxPool((2, 1, 2), (1, 2, 2), ((0, 1), (0, 0), (1, 0))), (2, 2, 3, 4, 3)),
+    #
+    Case("rank 1", AveragePool((2,), stride=2), (2, 3, 7)),
+    Case("rank 1, stride beyond the kernel", AveragePool((2,), stride=3), (3, 2, 9)),
+    Case("rank 1, padding left out", AveragePool((3,), padding=((2, 1),), count_padding=False), (2, 3, 6)),
+    Case("rank 2, padding counted", AveragePool((3, 2), (2, 1), ((1, 2), (0, 1))), (2, 3, 6, 5)),
+    Case("rank 2, padding left out", AveragePool((3, 2), (2, 1), ((1, 2), (0, 1)), False), (2, 3, 6, 5)),
+    Case("rank 3", AveragePool((2, 1, 2), (1, 2, 2), ((0, 1), (0, 0), (1, 0)), False), (2, 2, 3, 4, 3)),
+    #
+    Case("rank 1", GlobalAveragePool(), (2, 3, 5)),
+    Case("rank 2", GlobalAveragePool(), (2, 3, 4, 5)),
+    Case("rank 3", GlobalAveragePool(), (2, 1, 2, 3, 2)),
+    #
+    Case("rank 1", GlobalMaxPool(), (2, 3, 5)),
+    Case("rank 2, with ties", GlobalMaxPool(), (2, 3, 4, 5), draw=tied),
+    Case("rank 3", GlobalMaxPool(), (2, 1, 2, 3, 2)),
+    #
+    Case("one input", Add(), (2, 3, 5)),
+    Case("two inputs", Add(), (2, 3, 4, 5), (2, 3, 4, 5)),
+    Case("three inputs, flat", Add(), (3, 4), (3, 4), (3, 4)),
+    #
+    Case("one input", Concat(), (2, 3, 5)),
+    Case("two inputs", Concat(), (2, 3, 4, 5), (2, 1, 4, 5)),
+    Case("three inputs, rank 3", Concat(), (2, 1, 2, 3, 2), (2, 3, 2, 3, 2), (2, 2, 2, 3, 2)),
+    Case("two inputs, flat", Concat(), (3, 4), (3, 2)),
+    #
+    Case("rank 1, nothing to crop", Crop(), (2, 3, 5), (2, 1, 5)),
+    Case("rank 2, odd and even", Crop(), (2, 3, 7, 8), (2, 2, 4, 4)),
+    Case("rank 3", Crop(), (2, 1, 4, 3, 5), (2, 2, 1, 3, 2)),
+    #
+    Case("flat", Dense(3), (2, 4)),
+    Case("rank 2", Dense(2), (3, 2, 3, 4)),
+    Case("one unit", Dense(1), (2, 3, 5)),
+    #
+    Case("flat", Flatten(), (3, 4)),
+    Case("rank 1", Flatten(), (2, 3, 5)),
+    Case("rank 3", Flatten(), (2, 2, 2, 3, 2)),
+]

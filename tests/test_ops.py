@@ -1,0 +1,499 @@
+"""Every op against JAX, finite differences, plain loops, SciPy and PyTorch; and what the ops promise in common."""
+
+import dataclasses
+import inspect
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+import scipy.special
+from cases import CASES, LINEAR, Case, huge
+from hypothesis import given
+from hypothesis import strategies as st
+from references import (
+    FORMULAS,
+    TOLERANCE,
+    by_jax,
+    by_op,
+    look_ups,
+    peak_error,
+    positions,
+    quickly,
+    require_torch,
+    windows,
+    worst_error,
+)
+
+from minicam.errors import LayerError
+from minicam.ops import (
+    OPS,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Crop,
+    Dense,
+    Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    LayerNorm,
+    MaxPool,
+    Op,
+    Relu,
+    Softmax,
+)
+from minicam.windows import Window
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+zero = np.zeros(1)
+
+
+def with_output(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    sample = case.sample()
+    return sample.xs, sample.parameters, sample.dy, case.op.forward(*sample.xs, **sample.parameters)
+
+
+# The table
+
+
+def test_every_op_has_a_case_and_a_formula():
+    assert {type(case.op).__name__ for case in CASES} == set(OPS) == set(FORMULAS)
+    assert set(OPS) >= LINEAR
+
+
+def test_case_ids_are_unique():
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_is_a_frozen_dataclass_that_documents_itself(name):
+    assert dataclasses.is_dataclass(OPS[name])
+    assert OPS[name].__dataclass_params__.frozen
+    assert ">>> " in inspect.getdoc(OPS[name])
+    assert "adjoint" in inspect.getdoc(OPS[name]).lower()
+
+
+# Values and gradients
+
+
+@every_case
+def test_values_and_gradients_equal_jax(case):
+    assert worst_error(by_op(case), by_jax(case)) < TOLERANCE
+
+
+@every_case
+def test_gradients_equal_differences(case):
+    """<f(x + v) - f(x - v), dy> / 2 = <v, backward(dy)>: for every v where f is linear, else for a small one."""
+    xs, parameters, dy, _ = with_output(case)
+    rng = np.random.default_rng(0)
+    xs = [rng.normal(size=x.shape) for x in xs]  # anew, since where values are tied nothing is differentiable
+    step, tolerance = (1.0, 1e-12) if type(case.op).__name__ in LINEAR else (1e-5, 1e-8)
+    vs = [step * rng.normal(size=x.shape) for x in xs]
+    above = case.op.forward(*map(np.add, xs, vs), **parameters)
+    below = case.op.forward(*map(np.subtract, xs, vs), **parameters)
+    dxs = case.op.backward(dy, case.op.forward(*xs, **parameters), *xs, **parameters)
+    forth, back = np.vdot(above - below, dy) / 2, sum(map(np.vdot, vs, dxs))
+    assert abs(forth - back) <= tolerance * np.linalg.norm(above - below) * np.linalg.norm(dy)
+
+
+@every_case
+def test_a_gradient_for_each_of_several_seeds(case):
+    """One sample x, three cotangents dy: as many gradients as cotangents, each as if it were alone."""
+    xs, parameters, _, y = with_output(case)
+    xs, y = [x[:1] for x in xs], y[:1]
+    dy = np.random.default_rng(0).normal(size=(3, *y.shape[1:]))
+    together = case.op.backward(dy, y, *xs, **parameters)
+    alone = [case.op.backward(dy[i : i + 1], y, *xs, **parameters) for i in range(3)]
+    for dx, parts in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(dx, np.concatenate(parts), rtol=1e-13, atol=1e-13)
+
+
+# What ops promise in common
+
+
+@every_case
+def test_shapes(case):
+    found = by_op(case)
+    assert found.y.shape == (case.shapes[0][0], *case.op.output_shape(*case.sample_shapes))
+    assert [dx.shape for dx in found.dxs] == list(case.shapes)
+    shapes = case.op.parameter_shapes(*case.sample_shapes)
+    assert {name: value.shape for name, value in found.dparameters.items()} == shapes
+    assert case.op.arity in (None, len(case.shapes))
+
+
+@every_case
+def test_an_input_of_any_size_gives_an_output_of_any_size(case):
+    """Sizes left open (None) pass through output_shape: what is known of the output stays true."""
+    if isinstance(case.op, Dense | Flatten):
+        with pytest.raises(LayerError, match="must be a fixed number here"):
+            case.op.output_shape((2, None))
+        return
+    exact = case.op.output_shape(*case.sample_shapes)
+    found = case.op.output_shape(*((shape[0], *(None,) * (len(shape) - 1)) for shape in case.sample_shapes))
+    assert len(found) == len(exact)
+    assert all(size is None or size == known for size, known in zip(found, exact, strict=True))
+
+
+@every_case
+def test_the_type_of_the_result_is_that_of_the_input(case):
+    exact, single = by_op(case), by_op(case, np.float32)
+    for found, dtype in ((exact, np.float64), (single, np.float32)):
+        assert {a.dtype for a in (found.y, *found.dxs, *found.dparameters.values())} == {np.dtype(dtype)}
+    # Values near 10 000 have a spacing of 0.001 in single precision.
+    assert worst_error(single, exact) < (2e-3 if case.draw is huge else 1e-5)
+
+
+@every_case
+def test_nothing_is_written_to(case):
+    sample, original = case.sample(), case.sample()
+    y = case.op.forward(*sample.xs, **sample.parameters)
+    y_before = y.copy()
+    case.op.backward(sample.dy, y, *sample.xs, **sample.parameters)
+    case.op.backward_params(sample.dy, y, *sample.xs, **sample.parameters)
+    np.testing.assert_array_equal(y, y_before, strict=True)
+    np.testing.assert_array_equal(sample.dy, original.dy, strict=True)
+    for found, expected in zip(sample.xs, original.xs, strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+    for name, expected in original.parameters.items():
+        np.testing.assert_array_equal(sample.parameters[name], expected, strict=True)
+
+
+def hide(array: np.ndarray, hidden: bool) -> np.ndarray:
+    return np.full_like(array, math.nan) if hidden else array
+
+
+@every_case
+def test_backward_reads_no_more_than_it_declares(case):
+    xs, parameters, dy, y = with_output(case)
+
+    def hidden(reads: frozenset[str]) -> tuple[np.ndarray, ...]:
+        return (hide(y, "y" not in reads), *(hide(x, "x" not in reads) for x in xs))
+
+    expected = case.op.backward(dy, y, *xs, **parameters)
+    found = case.op.backward(dy, *hidden(case.op.reads), **parameters)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+    expected = case.op.backward_params(dy, y, *xs, **parameters)
+    found = case.op.backward_params(dy, *hidden(case.op.reads_for_params), **parameters)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_backward_declares_no_more_than_it_reads(name):
+    """An array that is declared and not read would be kept in memory for nothing."""
+    op, needed, needed_for_params = OPS[name], set(), set()
+    for case in (case for case in CASES if isinstance(case.op, op)):
+        xs, parameters, dy, y = with_output(case)
+        for array in ("x", "y"):
+            arrays = (hide(y, array == "y"), *(hide(x, array == "x") for x in xs))
+            found = case.op.backward(dy, *arrays, **parameters)
+            expected = case.op.backward(dy, y, *xs, **parameters)
+            if not all(map(np.array_equal, found, expected)):
+                needed.add(array)
+            found = case.op.backward_params(dy, *arrays, **parameters)
+            expected = case.op.backward_params(dy, y, *xs, **parameters)
+            if not all(np.array_equal(found[key], expected[key]) for key in expected):
+                needed_for_params.add(array)
+    assert needed == op.reads
+    assert needed_for_params == op.reads_for_params
+
+
+# Plain loops over the formulas in the docstrings
+
+
+def grouped(op: Conv | ConvTranspose, channels: int):
+    """The input channels, the filters and their place, as slices, for each group."""
+    inputs, filters = channels // op.groups, op.filters // op.groups
+    for group in range(op.groups):
+        yield slice(group * inputs, (group + 1) * inputs), slice(group * filters, (group + 1) * filters)
+
+
+@quickly
+@given(windows(), st.integers(1, 2), st.integers(1, 2), st.integers(1, 3))
+def test_conv_equals_loops(geometry, inputs, filters, groups):
+    window, space = geometry
+    op = Conv(filters * groups, *window, groups)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, inputs * groups, *space))
+    weight, bias = rng.normal(size=(op.filters, inputs, *window.kernel)), rng.normal(size=op.filters)
+    y = np.zeros((2, op.filters, *positions(window, space))) + bias.reshape(-1, *(1,) * len(space))
+    for c, k in grouped(op, x.shape[1]):
+        for o, t, i in look_ups(window, space):
+            y[:, k, *o] += x[:, c, *i] @ weight[k, :, *t].T
+    assert peak_error(op.forward(x, weight=weight, bias=bias), y) < 1e-13
+
+
+@quickly
+@given(windows(), st.integers(1, 2), st.integers(1, 2), st.integers(1, 3))
+def test_conv_transpose_equals_loops_and_is_the_adjoint_of_conv(geometry, inputs, filters, groups):
+    window, out = geometry[0], positions(*geometry)
+    op = ConvTranspose(filters * groups, *window, groups)
+    space = window.input_space(out)
+    if min(space) < 1:  # all that the smallest input has is cropped
+        return
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, inputs * groups, *out))
+    weight, bias = rng.normal(size=(inputs * groups, filters, *window.kernel)), rng.normal(size=op.filters)
+    y = np.zeros((2, op.filters, *space)) + bias.reshape(-1, *(1,) * len(space))
+    for c, k in grouped(op, x.shape[1]):
+        for o, t, i in look_ups(window, space):
+            y[:, k, *i] += x[:, c, *o] @ weight[c, :, *t]
+    assert peak_error(op.forward(x, weight=weight, bias=bias), y) < 1e-13
+
+    conv = Conv(inputs * groups, *window, groups)
+    (adjoint,) = conv.backward(x, x, y, weight=weight, bias=np.zeros(conv.filters))
+    assert peak_error(adjoint, op.forward(x, weight=weight, bias=0 * bias)) == 0
+
+
+@quickly
+@given(windows(pads_less_than_kernel=True, dilates=False), st.booleans())
+def test_pools_equal_loops(geometry, count_padding):
+    window, space = geometry
+    kernel, stride, _, padding = window
+    x = np.random.default_rng(0).normal(size=(2, 2, *space))
+    out = positions(window, space)
+    largest, total, count = np.full((2, 2, *out), -math.inf), np.zeros((2, 2, *out)), np.zeros(out)
+    for o, _, i in look_ups(window, space):
+        largest[:, :, *o] = np.maximum(largest[:, :, *o], x[:, :, *i])
+        total[:, :, *o] += x[:, :, *i]
+        count[o] += 1
+    mean = total / (math.prod(kernel) if count_padding else count)
+    assert peak_error(MaxPool(kernel, stride, padding).forward(x), largest) == 0
+    assert peak_error(AveragePool(kernel, stride, padding, count_padding).forward(x), mean) < 1e-14
+
+
+# SciPy
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_stride_1_convolutions_equal_scipy(rank):
+    rng = np.random.default_rng(rank)
+    x, weight = rng.normal(size=(1, 1, *(5, 6, 4)[:rank])), rng.normal(size=(1, 1, *(3, 2, 3)[:rank]))
+    kernel = weight.shape[2:]
+    inside = Conv(1, kernel).forward(x, weight=weight, bias=zero)
+    assert peak_error(inside[0, 0], scipy.signal.correlate(x[0, 0], weight[0, 0], "valid")) < 1e-14
+    everywhere = Conv(1, kernel, padding=tuple((k - 1, k - 1) for k in kernel)).forward(x, weight=weight, bias=zero)
+    assert peak_error(everywhere[0, 0], scipy.signal.correlate(x[0, 0], weight[0, 0], "full")) < 1e-14
+    transposed = ConvTranspose(1, kernel).forward(x, weight=weight, bias=zero)
+    assert peak_error(transposed[0, 0], scipy.signal.convolve(x[0, 0], weight[0, 0], "full")) < 1e-14
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_pools_equal_scipy(rank):
+    x = np.random.default_rng(rank).normal(size=(6, 7, 5)[:rank])
+    kernel = (3, 5, 3)[:rank]
+    centred = {"padding": tuple((k // 2, k // 2) for k in kernel)}
+    largest = scipy.ndimage.maximum_filter(x, kernel, mode="constant", cval=-math.inf)
+    mean = scipy.ndimage.uniform_filter(x, kernel, mode="constant")
+    assert peak_error(MaxPool(kernel, **centred).forward(x[None, None])[0, 0], largest) == 0
+    assert peak_error(AveragePool(kernel, **centred).forward(x[None, None])[0, 0], mean) < 1e-14
+
+
+def test_softmax_equals_scipy():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    assert peak_error(Softmax().forward(x), scipy.special.softmax(x, axis=1)) < 1e-15
+
+
+# PyTorch
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).normal(size=shape)
+
+
+def compare_with_torch(op: Op, function, x: np.ndarray, *values: np.ndarray) -> None:
+    """`function`: PyTorch's with the same options. `values`: the parameters in their order."""
+    torch = require_torch()
+    tensors = [torch.tensor(array, requires_grad=True) for array in (x, *values)]
+    expected = function(*tensors)
+    dy = np.random.default_rng(0).normal(size=expected.shape)
+    expected.backward(torch.tensor(dy))
+    parameters = dict(zip(op.parameter_shapes(x.shape[1:]), values, strict=True))
+    y = op.forward(x, **parameters)
+    dx, dparameters = op.backward(dy, y, x, **parameters)[0], op.backward_params(dy, y, x, **parameters)
+    assert peak_error(y, expected.detach().numpy()) < 1e-12
+    for found, tensor in zip((dx, *dparameters.values()), tensors, strict=True):
+        assert peak_error(found, tensor.grad.numpy()) < 1e-12
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_convolutions_equal_torch(rank):
+    functional = require_torch().nn.functional
+    options = {"stride": (2, 1, 3)[:rank], "dilation": (1, 2, 1)[:rank], "groups": 2}
+    padding, kernel, space = (1, 2, 0)[:rank], (3, 2, 2)[:rank], (4, 5, 2)[:rank]
+    conv = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
+    compare_with_torch(
+        Conv(6, kernel, padding=padding, **options),
+        lambda *tensors: conv(*tensors, padding=padding, **options),
+        *(numbers(2, 4, *space), numbers(6, 2, *kernel), numbers(6)),
+    )
+    transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[rank - 1]
+    compare_with_torch(
+        ConvTranspose(6, kernel, cropping=padding, **options),
+        lambda *tensors: transposed(*tensors, padding=padding, **options),
+        *(numbers(2, 4, *space), numbers(4, 3, *kernel), numbers(6)),
+    )
+
+
+def test_pools_equal_torch():
+    functional = require_torch().nn.functional
+    x = numbers(2, 3, 7, 6)
+    geometry = {"stride": (2, 1), "padding": (1, 0)}
+    compare_with_torch(MaxPool((3, 2), **geometry), lambda x: functional.max_pool2d(x, (3, 2), **geometry), x)
+    for counted in (True, False):
+        average = partial(functional.avg_pool2d, kernel_size=(3, 2), **geometry, count_include_pad=counted)
+        compare_with_torch(AveragePool((3, 2), **geometry, count_padding=counted), average, x)
+
+
+def test_layer_norm_equals_torch():
+    functional = require_torch().nn.functional
+
+    def channels_last(x, scale, offset):
+        return functional.layer_norm(x.mT, (3,), scale, offset, 0.1).mT
+
+    compare_with_torch(LayerNorm(epsilon=0.1), channels_last, numbers(2, 3, 4), numbers(3), numbers(3))
+
+
+# Documented conventions
+
+
+def test_the_gradient_of_relu_at_zero_is_zero():
+    x = np.array([[-1.0, -0.0, 0.0, 1.0]])
+    (dx,) = Relu().backward(np.full((1, 4), 5.0), Relu().forward(x), x)
+    np.testing.assert_array_equal(dx, [[0, 0, 0, 5]])
+
+
+def test_max_pool_gives_the_gradient_to_the_first_of_equals():
+    x = np.array([[[[1.0, 7, 7], [7, 7, 0], [0, 0, 7]]]])
+    (dx,) = MaxPool((3, 3)).backward(np.full((1, 1, 1, 1), 5.0), np.full((1, 1, 1, 1), 7.0), x)
+    np.testing.assert_array_equal(dx, [[[[0, 5, 0], [0, 0, 0], [0, 0, 0]]]])
+    (dx,) = GlobalMaxPool().backward(np.full((1, 1, 1, 1), 5.0), np.full((1, 1, 1, 1), 7.0), x)
+    np.testing.assert_array_equal(dx, [[[[0, 5, 0], [0, 0, 0], [0, 0, 0]]]])
+
+
+def test_minus_zero_and_zero_are_equal_for_the_largest():
+    x = np.array([[[-0.0, 0.0], [0.0, -0.0]]])
+    for op in (MaxPool((2,)), GlobalMaxPool()):
+        (dx,) = op.backward(np.full((1, 2, 1), 5.0), op.forward(x), x)
+        np.testing.assert_array_equal(dx, [[[5, 0], [5, 0]]])
+
+
+def test_padding_never_wins_in_max_pool():
+    x = np.full((1, 1, 2), -np.finfo(float).max)
+    op = MaxPool((2,), padding=1)
+    np.testing.assert_array_equal(op.forward(x), np.full((1, 1, 3), -np.finfo(float).max))
+    (dx,) = op.backward(np.array([[[1.0, 2, 4]]]), op.forward(x), x)
+    np.testing.assert_array_equal(dx, [[[3, 4]]])
+
+
+def test_softmax_does_not_overflow():
+    x = np.array([[1e4, 1e4, -1e4], [-1e4, -2e4, -2e4]])
+    np.testing.assert_array_equal(Softmax().forward(x), [[0.5, 0.5, 0], [1, 0, 0]])
+
+
+def test_averages_leave_padding_out_or_count_it():
+    x = np.array([[[6.0, 12.0]]])
+    np.testing.assert_array_equal(AveragePool((2,), padding=1).forward(x), [[[3, 9, 6]]])
+    np.testing.assert_array_equal(AveragePool((2,), padding=1, count_padding=False).forward(x), [[[6, 9, 12]]])
+
+
+# Options that cannot be
+
+
+def test_options_are_stored_per_axis():
+    conv = Conv(1, [3, 3], stride=2, padding=(1, 2))
+    assert (conv.kernel, conv.stride, conv.dilation, conv.padding) == ((3, 3), (2, 2), (1, 1), ((1, 1), (2, 2)))
+    assert conv == Conv(1, (3, 3), (2, 2), (1, 1), ((1, 1), (2, 2)))
+    assert ConvTranspose(1, (3,), cropping=[[1, 2]]).cropping == ((1, 2),)
+    assert MaxPool((2,), padding=1).padding == ((1, 1),)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Conv(1, ()), r"Conv: kernel is \(\); expected one size per axis"),
+        (lambda: Conv(1, 3), r"Conv: kernel is 3; expected one size per axis"),
+        (lambda: Conv(1, (3,), stride=1.5), r"Conv: stride is 1\.5; expected a whole number"),
+        (lambda: Conv(1, (3,), stride=(True,)), r"Conv: stride is \(True,\); expected a whole number"),
+        (lambda: Conv(1, (3,), padding=((1, 2, 3),)), r"Conv: padding is \(\(1, 2, 3\),\); expected a whole number"),
+        (lambda: Conv(1, (0,)), r"Conv: kernel is \(0,\); expected 1 or more on each axis"),
+        (lambda: Conv(1, (3, 3), stride=(1, 0)), r"Conv: stride is \(1, 0\); expected 1 or more"),
+        (lambda: Conv(1, (3,), dilation=0), r"Conv: dilation is \(0,\); expected 1 or more"),
+        (lambda: Conv(1, (3,), padding=-1), r"Conv: padding is \(\(-1, -1\),\); expected 0 or more"),
+        (lambda: Conv(1, (3,), padding=((0, -1),)), r"Conv: padding is \(\(0, -1\),\); expected 0 or more"),
+        (
+            lambda: Conv(1, (3, 3), stride=(1,)),
+            r"Conv: stride is \(1,\); .*one for each of 2 axes",
+        ),
+        (
+            lambda: Conv(1, (3,), dilation=(1, 1)),
+            r"Conv: dilation is \(1, 1\); .*one for each of 1 axes",
+        ),
+        (
+            lambda: Conv(1, (3, 3), padding=((1, 1),)),
+            r"Conv: padding is \(\(1, 1\),\); .*a pair for each of 2",
+        ),
+        (lambda: Conv(0, (3,)), r"filters is 0; expected 1 or more"),
+        (lambda: Conv(3, (3,), groups=2), r"groups is 2; expected a divisor of the 3 filters"),
+        (lambda: Conv(3, (3,), groups=0), r"groups is 0; expected a divisor of the 3 filters"),
+        (lambda: ConvTranspose(1, (0,)), r"ConvTranspose: kernel is \(0,\)"),
+        (
+            lambda: ConvTranspose(1, (3,), cropping=-1),
+            r"ConvTranspose: cropping is \(\(-1, -1\),\);",
+        ),
+        (lambda: ConvTranspose(3, (3,), groups=2), r"groups is 2; expected a divisor of the 3 filters"),
+        (lambda: MaxPool((0,)), r"MaxPool: kernel is \(0,\)"),
+        (lambda: MaxPool((3,), stride=0), r"MaxPool: stride is \(0,\)"),
+        (lambda: MaxPool((2, 3), padding=2), r"\(\(2, 2\), \(2, 2\)\); expected less than the kernel \(2, 3\)"),
+        (lambda: AveragePool((2,), padding=((0, 2),)), r"\(\(0, 2\),\); expected less than the kernel \(2,\)"),
+        (lambda: AveragePool((2,), padding=-1), r"AveragePool: padding is \(\(-1, -1\),\); expected 0 or more"),
+        (lambda: BatchNorm(epsilon=-1e-5), r"epsilon is -1e-05; expected 0 or more"),
+        (lambda: LayerNorm(epsilon=-1.0), r"epsilon is -1.0; expected 0 or more"),
+        (lambda: LayerNorm(over="batch"), r"over is 'batch'; expected 'channels' or 'sample'"),
+        (lambda: Dense(0), r"units is 0; expected 1 or more"),
+    ],
+)
+def test_impossible_options(make, message):
+    with pytest.raises(LayerError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "message"),
+    [
+        (Conv(1, (3, 3)), [(1, 5)], r"the input \(1, 5\) has 1 spatial axes; the kernel has 2"),
+        (Conv(2, (3,), groups=2), [(3, 5)], r"the input has 3 channels; expected a multiple of groups = 2"),
+        (Conv(2, (3,)), [(None, 5)], r"the number of channels must be a fixed number here"),
+        (ConvTranspose(1, (3,)), [(1, 5, 5)], r"the input \(1, 5, 5\) has 2 spatial axes; the kernel has 1"),
+        (ConvTranspose(2, (3,), groups=2), [(3, 5)], r"the input has 3 channels; expected a multiple of groups = 2"),
+        (MaxPool((2, 2)), [(1, 5)], r"has 1 spatial axes; the kernel has 2"),
+        (AveragePool((2,)), [(1, 5, 5)], r"has 2 spatial axes; the kernel has 1"),
+        (GlobalAveragePool(), [(3,)], r"the input \(3,\) has no spatial axis to pool"),
+        (GlobalMaxPool(), [(3,)], r"the input \(3,\) has no spatial axis to pool"),
+        (Add(), [(1, 5), (1, 6)], r"the inputs \(1, 5\), \(1, 6\) do not fit together"),
+        (Add(), [(2, 5), (1, 5)], r"do not fit together"),
+        (Add(), [(2,), (2, 5)], r"do not fit together"),
+        (Concat(), [(1, 5), (1, 6)], r"the inputs \(1, 5\), \(1, 6\) do not fit together"),
+        (Concat(), [(2, 5), (1, 5, 5)], r"do not fit together"),
+        (Concat(), [(2,), (1, 5)], r"do not fit together"),
+        (Crop(), [(1, 5, 5), (1, 5, 6)], r"cannot crop \(1, 5, 5\) to the larger size \(5, 6\) of the reference"),
+        (Crop(), [(1, 5), (1, 5, 5)], r"cannot crop \(1, 5\) to \(1, 5, 5\): the ranks differ"),
+        (Dense(1), [(1, None)], r"fully connected layer must be a fixed number here"),
+        (Flatten(), [(1, None)], r"fully connected layer must be a fixed number here"),
+    ],
+)
+def test_inputs_that_do_not_fit(op, shapes, message):
+    with pytest.raises(LayerError, match=message):
+        op.output_shape(*shapes)
+
+
+def test_a_window_that_fits_nowhere_has_no_output():
+    """The graph turns sizes below 1 into an error that names the layer."""
+    assert Conv(1, (5,), stride=2).output_shape((1, 2)) == (1, -1)
+    assert Window((5,), (1,), (1,), ((0, 0),)).output_space((4,)) == (0,)
