@@ -79,7 +79,12 @@ def verify(options: argparse.Namespace) -> int:
     import minicam as mc
 
     report = mc.verify(options.weights)
-    print(json.dumps(dataclasses.asdict(report), default=str) if options.json else report)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(report)))
+        return DONE
+    example = "no example" if report.check is None else f"its own example agrees to {report.check:.1e} of the peak"
+    size = f"{report.layers} layers, {report.parameters:,} parameters, {report.bytes / 1e6:.1f} MB"
+    print(f"{report.path}: sound: {size}; {example}")
     return DONE
 
 

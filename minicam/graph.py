@@ -98,6 +98,7 @@ class Graph:
         """
         keep = list(keep)
         nodes = self._needed(keep, feeds)
+        self._check_feeds(feeds)
         uses = Counter(name for node in nodes for name in node.inputs)
         values = dict(feeds)
         for node in nodes:
@@ -141,6 +142,8 @@ class Graph:
         leads = self.leading_to(seeds, values.feeds)
         layers = [n for n in self.nodes if n.name in leads and n.name in self.parameter_shapes]
         layers = [node for node in layers if node.name not in values.feeds]
+        if not layers:
+            return {}
         path, _ = self._between(seeds, [node.name for node in layers], values.feeds)
         values = self._with(parameters, values, _read(path) | _read_for_params(layers))
         dys = self.backward(parameters, values, seeds, [node.name for node in layers])
@@ -154,6 +157,19 @@ class Graph:
     def reads(self, seeds: Iterable[str], wrt: Iterable[str]) -> set[str]:
         """The layers that `backward` from `seeds` to `wrt` looks inside: what `forward` should keep for it."""
         return _read(self._between(seeds, list(wrt), {})[0])
+
+    def _check_feeds(self, feeds: Mapping[str, Array]) -> None:
+        """LayerError unless rank and channels are those of the layer, and every size that follows is 1 or more."""
+        for name, array in feeds.items():
+            expected = self._declared_shapes[name]
+            if array.ndim != len(expected) + 1 or array.shape[1] != expected[0]:
+                wanted = ", ".join(("N", *(str(size or "any") for size in expected)))
+                raise LayerError(f"{name!r} was given an array of shape {array.shape}; expected ({wanted})")
+        self.shapes({name: array.shape[1:] for name, array in feeds.items()})
+
+    @cached_property
+    def _declared_shapes(self) -> dict[str, Shape]:
+        return self.shapes(self.inputs)
 
     def _needed(self, keep: Iterable[str], feeds: Mapping[str, Array]) -> list[Node]:
         """The nodes to run, in running order."""
@@ -248,7 +264,7 @@ def _array(name: str, values: Values, shapes: Mapping[str, Shape]) -> Array:
         return values[name]
     like = next(iter(values.feeds.values()))
     xp = array_module(like)
-    return xp.broadcast_to(xp.asarray(float("nan"), like.dtype), (1, *shapes[name]))
+    return xp.broadcast_to(xp.asarray(float("nan"), like.dtype), (len(like), *shapes[name]))
 
 
 def _check_seeds(seeds: Mapping[str, Array], values: Values, shapes: Mapping[str, Shape]) -> None:

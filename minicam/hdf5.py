@@ -3,11 +3,12 @@
 HDF5 lets a file point into other files (external links, external storage, virtual datasets) and at itself, and lets
 it choose code to run (filters are plug-ins). None of it is needed to store arrays. So only plain groups, plain
 contiguous arrays with a SHA-256 digest and short scalar attributes are taken, and everything else is refused before
-it is followed, read or allocated. The rules are those of docs/file-format.md, each in one place below.
+it is followed, read or allocated. Each rule of the file format stands in one place below.
 """
 
 import hashlib
 import math
+import mmap
 import os
 import re
 import struct
@@ -32,10 +33,7 @@ OTHER_FORMATS = (
     (b"PK\x03\x04", "a ZIP archive (PyTorch, Keras or NumPy?): a converter has to read it"),
     (b"MATLAB 5.0 MAT-file", "a MATLAB MAT-file of version 5: a converter has to read it"),
     (b"MATLAB 7.3 MAT-file", "a MATLAB MAT-file of version 7.3: a converter has to read it"),
-    (b"\x80\x02", "a Python pickle, which minicam never opens"),
-    (b"\x80\x03", "a Python pickle, which minicam never opens"),
-    (b"\x80\x04", "a Python pickle, which minicam never opens"),
-    (b"\x80\x05", "a Python pickle, which minicam never opens"),
+    *((bytes([0x80, protocol]), "a Python pickle, which minicam never opens") for protocol in (2, 3, 4, 5)),
     (b"\x93NUMPY", "a NumPy .npy file"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -94,6 +92,7 @@ def check_name(name: str, where: str) -> str:
 
 
 def require(condition: Any, message: str) -> None:
+    """ModelFileError(message) unless the condition holds."""
     if not condition:
         raise ModelFileError(message)
 
@@ -203,6 +202,8 @@ def _check_frame(path: Path, max_bytes: int) -> None:
     require(base == 0, f"its addresses start at byte {base}, so something lies before the HDF5 data; expected 0")
     require(size >= end, f"has {size} bytes, but should have {end}: it is truncated; fetch it again")
     require(size <= end, f"has {size - end} bytes after the end of the HDF5 data; expected none")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        _check_heaps(data)
 
 
 def _addresses(head: bytes) -> tuple[int, int]:
@@ -215,6 +216,27 @@ def _addresses(head: bytes) -> tuple[int, int]:
     base_at = (24, 28, 12, 12)[version]
     base, _, end = struct.unpack_from("<3Q", head, base_at)
     return base, end
+
+
+def _check_heaps(data: mmap.mmap) -> None:
+    """ModelFileError for a damaged heap of texts (HDF5 File Format Specification 3.0, section III.E).
+
+    HDF5 2.0 walks these heaps without end if a piece in them has no length. Whatever looks like one is walked here
+    first; that values of an array look like one by chance, with a length that fits the file, is out of the question.
+    """
+    pieces = 0
+    start = data.find(b"GCOL\x01")
+    while start >= 0:
+        end = start + int.from_bytes(data[start + 8 : start + 16], "little")
+        place = start + 16
+        while end <= len(data) and end - place >= 16:
+            index, length = struct.unpack_from("<H6xQ", data, place)
+            place += 16 + (length + 7) // 8 * 8 if index else length  # piece 0, free space, counts its own header
+            pieces += 1
+            broken = place > end or (index == 0 and length < 16)
+            require(not broken, f"the heap of texts at byte {start} is damaged; fetch the file again")
+            require(pieces <= MAX_OBJECTS, f"there are more than {MAX_OBJECTS} texts in the file")
+        start = data.find(b"GCOL\x01", start + 1)
 
 
 def _content(file: Any, head: bytes, size: int) -> str:

@@ -66,8 +66,9 @@ class Network:
         layer, a wrong shape, or NaN and infinite values.
         """
         feeds = dict(x) if isinstance(x, Mapping) else {self._input_name: x}
-        dtype = np.result_type(np.float32, *(a.dtype for a in feeds.values() if a.dtype == np.float64))
-        feeds = {name: self._checked(name, array).astype(dtype) for name, array in feeds.items()}
+        feeds = {name: self._checked(name, array) for name, array in feeds.items()}
+        dtype = np.dtype(np.float64 if any(a.dtype == np.float64 for a in feeds.values()) else np.float32)
+        feeds = {name: array.astype(dtype) for name, array in feeds.items()}
         keep = self.graph.outputs if keep is None else keep
         if isinstance(keep, str):
             raise LayerError(f"keep is the string {keep!r}; expected a list of layer names: [{keep!r}]")
@@ -98,10 +99,6 @@ class Network:
         x = self._module.asarray(x)
         if x.dtype.kind not in "fiub":
             raise LayerError(f"{name!r} was given values of type {x.dtype}; expected numbers")
-        expected = self.graph.inputs.get(name)
-        if expected is not None and (x.ndim != len(expected) + 1 or x.shape[1] != expected[0]):
-            wanted = ", ".join(("N", *(str(size or "any") for size in expected)))
-            raise LayerError(f"{name!r} was given an array of shape {x.shape}; expected ({wanted})")
         if math.prod(x.shape) == 0:
             raise LayerError(f"{name!r} was given an empty array of shape {x.shape}")
         finite = array_module(x).isfinite(x)

@@ -12,6 +12,8 @@ from minicam.ops.base import Footprint
 class ReceptiveField(NamedTuple):
     """Along one axis: output position o depends on the input positions stride o + low ... stride o + high.
 
+    Exact down to the coarsest layer; behind an upsampling, where phases differ, to within one of its input's steps.
+
     Source: Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks", Distill 2019.
     """
 
@@ -102,4 +104,8 @@ def _map(function: Callable[[ReceptiveField], Any], fields: Fields) -> list | No
 
 def _sizes(sizes: Sequence | None, undefined: str) -> str:
     """(3, None) -> "3 x any"."""
-    return undefined if sizes is None else " x ".join("any" if size is None else f"{size:g}" for size in sizes)
+    if sizes is None:
+        return undefined
+    return " x ".join(
+        "any" if size is None else f"{size:g}" if isinstance(size, float) else str(size) for size in sizes
+    )

@@ -160,7 +160,9 @@ def test_layers_and_their_json(folder, capsys):
 
 
 def test_verify(folder, capsys):
-    assert run(capsys, "verify", "net.h5")[0] == 0
+    status, out, _ = run(capsys, "verify", "net.h5")
+    assert status == 0
+    assert "net.h5: sound: 9 layers" in out
     assert json.loads(run(capsys, "verify", "net.h5", "--json")[1])["layers"] == 9
     data = (folder / "net.h5").read_bytes()
     (folder / "net.h5").write_bytes(data[:-7])

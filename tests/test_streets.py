@@ -14,9 +14,18 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "street.png"
 
 # The least and the most of the default picture that each class may cover, in per cent.
 AREAS = {
-    streets.SKY: (8, 35), streets.BUILDING: (8, 40), streets.POLE: (0.3, 4), streets.ROAD: (25, 50),
-    streets.PAVEMENT: (1, 12), streets.TREE: (4, 30), streets.SIGN: (0.1, 3), streets.FENCE: (0.3, 8),
-    streets.CAR: (2, 15), streets.PEDESTRIAN: (0.2, 4), streets.BICYCLIST: (0.2, 4), streets.VOID: (0, 2),
+    streets.SKY: (8, 35),
+    streets.BUILDING: (8, 40),
+    streets.POLE: (0.3, 4),
+    streets.ROAD: (25, 50),
+    streets.PAVEMENT: (1, 12),
+    streets.TREE: (4, 30),
+    streets.SIGN: (0.1, 3),
+    streets.FENCE: (0.3, 8),
+    streets.CAR: (2, 15),
+    streets.PEDESTRIAN: (0.2, 4),
+    streets.BICYCLIST: (0.2, 4),
+    streets.VOID: (0, 2),
 }
 
 

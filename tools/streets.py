@@ -51,8 +51,18 @@ class Canvas:
         self.colours = np.broadcast_to(self.haze, (self.height, self.width, 3)).copy()
         self.labels = np.full((self.height, self.width), SKY, np.uint8)
 
-    def paint(self, points: ArrayLike, label: int, colour: ArrayLike, *, rough: float = 0.08, scale: ArrayLike = 1.0,
-              fall: float = 0.0, holes: float | None = None, alpha: float = 1.0) -> None:
+    def paint(
+        self,
+        points: ArrayLike,
+        label: int,
+        colour: ArrayLike,
+        *,
+        rough: float = 0.08,
+        scale: ArrayLike = 1.0,
+        fall: float = 0.0,
+        holes: float | None = None,
+        alpha: float = 1.0,
+    ) -> None:
         """Paint a flat polygon, (N, 3) corners in metres, and give its pixels the class `label`.
 
         The RGB colour (0..255) varies by the fraction `rough` with patches of about `scale` metres (one number, or
@@ -77,8 +87,13 @@ class Canvas:
     def _pixels(self, points: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of the painted pixels inside a polygon of (N, 3) corners in metres."""
         x, y, z = np.asarray(points, float).T
-        corners = np.stack([(self.vanishing + FOCAL / ASPECT * x / z) * self.width,
-                            (self.horizon + FOCAL * (self.eye - y) / z) * self.height], axis=1)
+        corners = np.stack(
+            [
+                (self.vanishing + FOCAL / ASPECT * x / z) * self.width,
+                (self.horizon + FOCAL * (self.eye - y) / z) * self.height,
+            ],
+            axis=1,
+        )
         if (np.ptp(corners, axis=0) < 0.4).any():  # too thin to see
             return np.empty(0, int), np.empty(0, int)
         corners = np.round(corners).astype(int)
@@ -120,7 +135,7 @@ class Canvas:
         across, down = np.linspace(-1, 1, width), np.linspace(-1, 1, height)[:, None]
         colours *= 1 - 0.08 * (across**2 + down**2)[:, :, None]
         colours += rng.standard_normal((height, width, 1)) * 1.5
-        labels = self.labels[SUPERSAMPLING // 2::SUPERSAMPLING, SUPERSAMPLING // 2::SUPERSAMPLING]
+        labels = self.labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING]
         return np.clip(np.round(colours), 0, 255).astype(np.uint8), labels.copy()
 
 
@@ -137,9 +152,11 @@ def upright(start: tuple[float, float], end: tuple[float, float], bottom: float,
 
 def patch(quad: NDArray, left: float, right: float, bottom: float, top: float) -> NDArray:
     """A part of a quadrilateral such as `upright` gives, between fractions of its width and height: (4, 3)."""
+
     def point(across: float, up: float) -> NDArray:
         low, high = (1 - across) * quad[0] + across * quad[1], (1 - across) * quad[3] + across * quad[2]
         return (1 - up) * low + up * high
+
     return np.array([point(left, bottom), point(right, bottom), point(right, top), point(left, top)])
 
 
@@ -189,10 +206,19 @@ def draw_building(canvas: Canvas, rng: np.random.Generator, x: float, z: float, 
     eaves, brick, trim = 3.1 * storeys + rng.uniform(0.2, 1), pick(rng, BRICKS), rng.uniform(80, 150)
     ridge, depth, roof = eaves + rng.uniform(1.5, 3), 4.5, pick(rng, ROOFS)
     front = upright((x, z), (x, z + length), KERB, eaves)
-    canvas.paint([(x, eaves, z), (x, eaves, z + length), (x + side * depth, ridge, z + length),
-                  (x + side * depth, ridge, z)], BUILDING, roof, scale=2)
-    gable = [(x, KERB, z), (x + side * 2 * depth, KERB, z), (x + side * 2 * depth, eaves, z),
-             (x + side * depth, ridge, z), (x, eaves, z)]
+    canvas.paint(
+        [(x, eaves, z), (x, eaves, z + length), (x + side * depth, ridge, z + length), (x + side * depth, ridge, z)],
+        BUILDING,
+        roof,
+        scale=2,
+    )
+    gable = [
+        (x, KERB, z),
+        (x + side * 2 * depth, KERB, z),
+        (x + side * 2 * depth, eaves, z),
+        (x + side * depth, ridge, z),
+        (x, eaves, z),
+    ]
     canvas.paint(gable, BUILDING, brick * 0.85, scale=COURSES, fall=0.2)
     canvas.paint(upright((x + side * 3, z + 1), (x + side * 4.2, z + 1), eaves, ridge + 1), BUILDING, brick * 0.8)
     canvas.paint(front, BUILDING, brick, rough=0.09, scale=COURSES, fall=0.15)
@@ -254,8 +280,12 @@ def draw_foliage(canvas: Canvas, rng: np.random.Generator, centre: ArrayLike, ra
 def draw_tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """A tree of five to eight metres with its trunk at (x, z)."""
     height, leaf, bark = rng.uniform(5, 8), pick(rng, LEAVES), (52, 46, 40)
-    canvas.paint([(x - 0.2, 0, z), (x + 0.2, 0, z), (x + 0.1, height * 0.7, z), (x - 0.1, height * 0.7, z)],
-                 TREE, bark, rough=0.2)
+    canvas.paint(
+        [(x - 0.2, 0, z), (x + 0.2, 0, z), (x + 0.1, height * 0.7, z), (x - 0.1, height * 0.7, z)],
+        TREE,
+        bark,
+        rough=0.2,
+    )
     for _ in range(7):
         low, lean, top = rng.uniform(0.3, 0.5) * height, rng.normal(0, 1.2), rng.uniform(0.7, 0.95) * height
         canvas.paint([(x - 0.08, low, z), (x + 0.08, low, z), (x + lean, top, z)], TREE, bark)
@@ -264,9 +294,18 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> N
         draw_foliage(canvas, rng, spot, height * 0.26, leaf)
 
 
-CAR_PROFILE = np.array([  # half width, height, distance from the rear in metres: rear bumper, window, roof ... bonnet
-    (0.80, 0.28, 0.05), (0.84, 0.60, 0.00), (0.82, 0.95, 0.12), (0.62, 1.42, 0.60),
-    (0.62, 1.46, 2.00), (0.80, 0.97, 3.00), (0.80, 0.74, 3.95), (0.80, 0.28, 4.05)])
+CAR_PROFILE = np.array(
+    [  # half width, height, distance from the rear in metres: rear bumper, window, roof ... bonnet
+        (0.80, 0.28, 0.05),
+        (0.84, 0.60, 0.00),
+        (0.82, 0.95, 0.12),
+        (0.62, 1.42, 0.60),
+        (0.62, 1.46, 2.00),
+        (0.80, 0.97, 3.00),
+        (0.80, 0.74, 3.95),
+        (0.80, 0.28, 4.05),
+    ]
+)
 
 
 def draw_car(canvas: Canvas, rng: np.random.Generator, x: float, z: float, oncoming: bool = False) -> None:
@@ -288,8 +327,9 @@ def draw_car(canvas: Canvas, rng: np.random.Generator, x: float, z: float, oncom
     draw_car_end(canvas, panels, oncoming)
 
 
-def draw_car_side(canvas: Canvas, profile: NDArray, place: tuple[float, float], paint: NDArray, side: float,
-                  oncoming: bool) -> None:
+def draw_car_side(
+    canvas: Canvas, profile: NDArray, place: tuple[float, float], paint: NDArray, side: float, oncoming: bool
+) -> None:
     """The flank of a car at `place` (x, z) which looks to `side` (-1 left, 1 right), with windows and wheels."""
     x, z = place
     canvas.paint(profile * (side, 1, 1) + (x, 0, z), CAR, paint * 0.85, rough=0.03, fall=0.35)
@@ -317,8 +357,9 @@ def draw_car_end(canvas: Canvas, panels: list[NDArray], oncoming: bool) -> None:
     canvas.paint(patch(lamps, 0.36, 0.64, 0.2, 0.5), CAR, plate)
 
 
-def draw_figure(canvas: Canvas, label: int, place: tuple[float, float],
-                parts: list[tuple[ArrayLike, ArrayLike]]) -> None:
+def draw_figure(
+    canvas: Canvas, label: int, place: tuple[float, float], parts: list[tuple[ArrayLike, ArrayLike]]
+) -> None:
     """Flat parts (outline (N, 2) in metres from the feet, RGB colour) standing at `place` (x, z)."""
     for outline, colour in parts:
         outline = np.asarray(outline, float)
@@ -334,12 +375,15 @@ def circle(x: float, y: float, across: float, up: float) -> NDArray:
 def draw_person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """A pedestrian on the pavement, in mid-step."""
     coat, trousers, skin, stride = pick(rng, CLOTHES), pick(rng, CLOTHES) * 0.8, (150, 116, 98), rng.uniform(0.1, 0.3)
-    parts = [([(-0.14, 0.9), (0.04, 0.9), (0.05 - stride, 0.1), (-0.09 - stride, 0.1)], trousers),
-             ([(-0.04, 0.9), (0.14, 0.9), (0.09 + stride, 0.1), (-0.05 + stride, 0.1)], trousers * 0.8),
-             ([(-0.2, 0.75), (0.2, 0.75), (0.25, 1.4), (0.1, 1.52), (-0.1, 1.52), (-0.25, 1.4)], coat),
-             ([(-0.25, 1.42), (-0.14, 1.42), (-0.2, 0.8), (-0.32, 0.8)], coat * 0.8),
-             ([(0.25, 1.42), (0.14, 1.42), (0.2, 0.8), (0.32, 0.8)], coat * 0.7),
-             (circle(0, 1.66, 0.1, 0.13), skin), (circle(0, 1.72, 0.11, 0.09), np.array(DARK))]
+    parts = [
+        ([(-0.14, 0.9), (0.04, 0.9), (0.05 - stride, 0.1), (-0.09 - stride, 0.1)], trousers),
+        ([(-0.04, 0.9), (0.14, 0.9), (0.09 + stride, 0.1), (-0.05 + stride, 0.1)], trousers * 0.8),
+        ([(-0.2, 0.75), (0.2, 0.75), (0.25, 1.4), (0.1, 1.52), (-0.1, 1.52), (-0.25, 1.4)], coat),
+        ([(-0.25, 1.42), (-0.14, 1.42), (-0.2, 0.8), (-0.32, 0.8)], coat * 0.8),
+        ([(0.25, 1.42), (0.14, 1.42), (0.2, 0.8), (0.32, 0.8)], coat * 0.7),
+        (circle(0, 1.66, 0.1, 0.13), skin),
+        (circle(0, 1.72, 0.11, 0.09), np.array(DARK)),
+    ]
     draw_figure(canvas, PEDESTRIAN, (x, z), parts)
 
 
@@ -347,18 +391,42 @@ def draw_cyclist(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -
     """A bicyclist seen aslant: the bicycle's length appears shortened to the fraction `turn`, negative to the left."""
     jacket, trousers, turn = pick(rng, CLOTHES) * 1.5, pick(rng, CLOTHES), rng.choice((-1, 1)) * rng.uniform(0.3, 0.6)
     wheel = 0.34 * abs(turn) + 0.03
-    parts = [(circle(hub * turn, 0.34, radius * wheel, radius * 0.34), colour)
-             for hub in (0.52, -0.52) for radius, colour in ((1.0, RUBBER), (0.86, (74, 74, 76)))]
+    parts = [
+        (circle(hub * turn, 0.34, radius * wheel, radius * 0.34), colour)
+        for hub in (0.52, -0.52)
+        for radius, colour in ((1.0, RUBBER), (0.86, (74, 74, 76)))
+    ]
     frame = np.array([(-0.52, 0.34), (-0.15, 0.88), (0.4, 0.92), (0.52, 0.34), (0.36, 0.8), (-0.1, 0.76), (0, 0.3)])
     saddle, shoulder, pedal = -0.15 * turn, 0.25 * turn, 0.05 * turn
-    parts += [(frame * (turn, 1), STEEL),
-              ([(0.42 * turn - 0.25, 1.0), (0.42 * turn + 0.25, 1.0), (0.42 * turn, 1.06)], DARK),
-              ([(saddle - 0.16, 1), (saddle + 0.02, 1), (pedal - 0.02, 0.4), (pedal - 0.14, 0.4)], trousers),
-              ([(saddle - 0.02, 1), (saddle + 0.18, 1), (pedal + 0.14, 0.22), (pedal, 0.22)], trousers * 0.8),
-              ([(saddle - 0.19, 0.9), (saddle + 0.19, 0.9), (shoulder + 0.25, 1.38), (shoulder + 0.12, 1.52),
-                (shoulder - 0.12, 1.52), (shoulder - 0.25, 1.38)], jacket)]
-    parts += [([(shoulder + side * 0.25, 1.42), (shoulder + side * 0.14, 1.42), (0.42 * turn + side * 0.2, 1.0),
-                (0.42 * turn + side * 0.29, 1.0)], jacket * 0.8) for side in (-1, 1)]
+    parts += [
+        (frame * (turn, 1), STEEL),
+        ([(0.42 * turn - 0.25, 1.0), (0.42 * turn + 0.25, 1.0), (0.42 * turn, 1.06)], DARK),
+        ([(saddle - 0.16, 1), (saddle + 0.02, 1), (pedal - 0.02, 0.4), (pedal - 0.14, 0.4)], trousers),
+        ([(saddle - 0.02, 1), (saddle + 0.18, 1), (pedal + 0.14, 0.22), (pedal, 0.22)], trousers * 0.8),
+        (
+            [
+                (saddle - 0.19, 0.9),
+                (saddle + 0.19, 0.9),
+                (shoulder + 0.25, 1.38),
+                (shoulder + 0.12, 1.52),
+                (shoulder - 0.12, 1.52),
+                (shoulder - 0.25, 1.38),
+            ],
+            jacket,
+        ),
+    ]
+    parts += [
+        (
+            [
+                (shoulder + side * 0.25, 1.42),
+                (shoulder + side * 0.14, 1.42),
+                (0.42 * turn + side * 0.2, 1.0),
+                (0.42 * turn + side * 0.29, 1.0),
+            ],
+            jacket * 0.8,
+        )
+        for side in (-1, 1)
+    ]
     parts += [(circle(0.35 * turn, 1.63, 0.1, 0.13), (140, 108, 92)), (circle(0.35 * turn, 1.7, 0.12, 0.1), DARK)]
     draw_figure(canvas, BICYCLIST, (x, z), parts)
 
@@ -366,9 +434,11 @@ def draw_cyclist(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -
 def draw_lamp(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """A street lamp whose arm reaches over the road."""
     reach, height = -np.sign(x) * rng.uniform(1.2, 1.8), rng.uniform(6, 7.5)
-    parts = [([(-0.09, 0), (0.09, 0), (0.05, height), (-0.05, height)], STEEL),
-             ([(0, height - 0.1), (0, height), (reach, height + 0.35), (reach, height + 0.27)], STEEL),
-             (circle(reach, height + 0.28, 0.3, 0.06), (120, 122, 120))]
+    parts = [
+        ([(-0.09, 0), (0.09, 0), (0.05, height), (-0.05, height)], STEEL),
+        ([(0, height - 0.1), (0, height), (reach, height + 0.35), (reach, height + 0.27)], STEEL),
+        (circle(reach, height + 0.28, 0.3, 0.06), (120, 122, 120)),
+    ]
     draw_figure(canvas, POLE, (x, z), parts)
 
 
@@ -377,10 +447,14 @@ def draw_sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> N
     draw_figure(canvas, POLE, (x, z), [([(-0.05, 0), (0.05, 0), (0.05, 2.6), (-0.05, 2.6)], STEEL)])
     red, blue = (156, 28, 30), (28, 60, 130)
     triangle = np.array([(-0.46, 2.2), (0.46, 2.2), (0, 3.0)])
-    boards = [[(circle(0, 2.6, 0.38, 0.38), red), (circle(0, 2.6, 0.27, 0.27), WHITE)],
-              [(triangle, red), (triangle * 0.6 + (0, 0.98), WHITE)],
-              [([(-0.28, 2.1), (0.28, 2.1), (0.28, 2.8), (-0.28, 2.8)], blue),
-               ([(-0.2, 2.4), (0.2, 2.4), (0.2, 2.5), (-0.2, 2.5)], WHITE)]]
+    boards = [
+        [(circle(0, 2.6, 0.38, 0.38), red), (circle(0, 2.6, 0.27, 0.27), WHITE)],
+        [(triangle, red), (triangle * 0.6 + (0, 0.98), WHITE)],
+        [
+            ([(-0.28, 2.1), (0.28, 2.1), (0.28, 2.8), (-0.28, 2.8)], blue),
+            ([(-0.2, 2.4), (0.2, 2.4), (0.2, 2.5), (-0.2, 2.5)], WHITE),
+        ],
+    ]
     draw_figure(canvas, SIGN, (x, z), boards[rng.integers(len(boards))])
 
 
@@ -410,11 +484,17 @@ def draw_rows(canvas: Canvas, rng: np.random.Generator, left: float, right: floa
 
 def plan_traffic(rng: np.random.Generator, left: float, right: float) -> list[tuple]:
     """Road users and street furniture between the kerbs at -left and right, as (z, function, x, options)."""
-    things = [(rng.uniform(7.5, 9.5), draw_car, 0.95 - left, {}), (rng.uniform(17, 26), draw_car, 0.2, {}),
-              (rng.uniform(10, 12), draw_cyclist, rng.uniform(-1.4, -1.0), {})]
+    things = [
+        (rng.uniform(7.5, 9.5), draw_car, 0.95 - left, {}),
+        (rng.uniform(17, 26), draw_car, 0.2, {}),
+        (rng.uniform(10, 12), draw_cyclist, rng.uniform(-1.4, -1.0), {}),
+    ]
     things += [(z, draw_car, right / 2, {"oncoming": True}) for z in rng.uniform(14, 60, 2)]
-    things += [(z + rng.uniform(0, 1), draw_car, right - 0.95, {"oncoming": True})
-               for z in np.arange(15, 60, 5.5) if rng.random() < 0.5]
+    things += [
+        (z + rng.uniform(0, 1), draw_car, right - 0.95, {"oncoming": True})
+        for z in np.arange(15, 60, 5.5)
+        if rng.random() < 0.5
+    ]
     for edge, side in ((-left, -1), (right, 1)):
         things += [(z, draw_person, edge + side * rng.uniform(0.6, 1.8), {}) for z in rng.uniform(12, 30, 3)]
         things += [(z, draw_lamp, edge + side * 0.4, {}) for z in np.arange(rng.uniform(10, 16), 100, 24)]
@@ -445,10 +525,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw a synthetic street scene and, if wanted, its exact label map.")
     parser.add_argument("out", metavar="OUT.png", type=Path, help="where to write the picture")
     parser.add_argument("--seed", type=int, default=0, help="which scene (default: 0)")
-    parser.add_argument("--size", type=int, nargs=2, default=(720, 960), metavar=("H", "W"),
-                        help="height and width in pixels (default: 720 960)")
-    parser.add_argument("--labels", type=Path, metavar="LABELS.png",
-                        help="also write the class index of every pixel, 0..11, as a greyscale PNG")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(720, 960),
+        metavar=("H", "W"),
+        help="height and width in pixels (default: 720 960)",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="LABELS.png",
+        help="also write the class index of every pixel, 0..11, as a greyscale PNG",
+    )
     arguments = parser.parse_args()
     image, labels = draw_street(arguments.seed, tuple(arguments.size))
     Image.fromarray(image).save(arguments.out, optimize=True)

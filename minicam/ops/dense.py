@@ -68,4 +68,4 @@ class Dense(Op):
         return ((dy @ weight).reshape(len(dy), *x.shape[1:]),)
 
     def backward_params(self, dy, y, x, *, weight, bias):
-        return {"weight": dy.T @ x.reshape(len(x), -1), "bias": dy.sum(axis=0)}
+        return {"weight": (dy[:, :, None] * x.reshape(len(x), 1, -1)).sum(axis=0), "bias": dy.sum(axis=0)}
