@@ -1,7 +1,25 @@
 """Grad-CAM and SEG-GRAD-CAM by explicit backward passes, in NumPy."""
 
 from minicam.errors import DeviceError, ImageError, LayerError, MinicamError, ModelFileError, TargetError
-from minicam.explanation import CAM, Class, Explanation, Pixel, explain, gradcam, segment
+from minicam.explanation import (
+    CAM,
+    AlphaField,
+    Border,
+    Class,
+    Component,
+    Contrast,
+    Errors,
+    Explanation,
+    Pixel,
+    Predicted,
+    Region,
+    alpha_field,
+    explain,
+    gradcam,
+    linear_head,
+    segment,
+    why_empty,
+)
 from minicam.graph import Graph, Node
 from minicam.images import read_image
 from minicam.network import Network
@@ -12,8 +30,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CAM",
+    "AlphaField",
+    "Border",
     "Class",
+    "Component",
+    "Contrast",
     "DeviceError",
+    "Errors",
     "Explanation",
     "Graph",
     "ImageError",
@@ -23,13 +46,18 @@ __all__ = [
     "Network",
     "Node",
     "Pixel",
+    "Predicted",
+    "Region",
     "TargetError",
+    "alpha_field",
     "explain",
     "gradcam",
     "imresize",
+    "linear_head",
     "load",
     "read_image",
     "save",
     "segment",
     "verify",
+    "why_empty",
 ]

@@ -2,9 +2,10 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from minicam.backend import Array, array_module
 from minicam.errors import LayerError
@@ -21,6 +22,9 @@ class Node:
     name: str
     op: Op
     inputs: tuple[str, ...]
+
+
+Step = Callable[[Node, Any, Array, list[Array]], Iterable[Any]]
 
 
 class Values(dict[str, Array]):
@@ -119,6 +123,19 @@ class Graph:
         price of a forward pass: keep `reads(seeds, wrt)` to avoid it. A seed may hold several samples where the values
         hold one; then there is one gradient for each. Raises LayerError where a seed does not depend on `wrt`.
         """
+
+        def step(node: Node, dy: Array, y: Array, xs: list[Array]) -> tuple[Array, ...]:
+            return node.op.backward(dy, y, *xs, **parameters.get(node.name, {}))
+
+        return self.backpropagate(parameters, values, seeds, wrt, step)
+
+    def backpropagate(
+        self, parameters: Parameters, values: Values, seeds: Mapping[str, Any], wrt: Iterable[str], step: Step
+    ) -> dict[str, Any]:
+        """The loop of `backward`, with `step` for what one node does: (node, dy, y, xs) -> one gradient per input.
+
+        Gradients may be anything that has a shape and that + adds.
+        """
         wrt = list(wrt)
         path, depends = self._between(seeds, wrt, values.feeds)
         values = self._with(parameters, values, _read(path))
@@ -128,8 +145,7 @@ class Graph:
         for node in reversed(path):
             dy = gradients[node.name] if node.name in wrt else gradients.pop(node.name)
             y, *xs = (_array(name, values, shapes) for name in (node.name, *node.inputs))
-            dxs = node.op.backward(dy, y, *xs, **parameters.get(node.name, {}))
-            for name, dx in zip(node.inputs, dxs, strict=True):
+            for name, dx in zip(node.inputs, step(node, dy, y, xs), strict=True):
                 if name in depends and name in _gradient_inputs(node):
                     gradients[name] = gradients[name] + dx if name in gradients else dx
         return {name: gradients[name] for name in wrt}
@@ -156,7 +172,7 @@ class Graph:
 
     def reads(self, seeds: Iterable[str], wrt: Iterable[str]) -> set[str]:
         """The layers that `backward` from `seeds` to `wrt` looks inside: what `forward` should keep for it."""
-        return _read(self._between(seeds, list(wrt), {})[0])
+        return _read(self.path(seeds, wrt))
 
     def _check_feeds(self, feeds: Mapping[str, Array]) -> None:
         """LayerError unless rank and channels are those of the layer, and every size that follows is 1 or more."""
@@ -193,6 +209,10 @@ class Graph:
             if node.name in leads and node.name not in feeds:
                 leads.update(_gradient_inputs(node))
         return leads
+
+    def path(self, seeds: Iterable[str], wrt: Iterable[str]) -> list[Node]:
+        """The nodes that `backward` from `seeds` to `wrt` walks, in running order."""
+        return self._between(seeds, list(wrt), {})[0]
 
     def _between(self, seeds: Iterable[str], wrt: list[str], feeds: Iterable[str]) -> tuple[list[Node], set[str]]:
         """The nodes on a path from `wrt` to `seeds` in running order, and all names that depend on `wrt`."""
@@ -270,7 +290,7 @@ def _array(name: str, values: Values, shapes: Mapping[str, Shape]) -> Array:
 def _check_seeds(seeds: Mapping[str, Array], values: Values, shapes: Mapping[str, Shape]) -> None:
     samples = len(next(iter(values.feeds.values())))
     for name, seed in seeds.items():
-        if tuple(seed.shape[1:]) != tuple(shapes[name]) or (samples not in (1, len(seed))):
+        if tuple(seed.shape[1:]) != tuple(shapes[name]) or samples not in (1, seed.shape[0]):
             raise LayerError(
                 f"the seed for layer {name!r} has shape {tuple(seed.shape)}; expected {(samples, *shapes[name])}"
             )

@@ -8,8 +8,10 @@ import numpy as np
 from minicam import summary
 from minicam.backend import Array, array_module, device_module
 from minicam.errors import LayerError
+from minicam.fast import local
 from minicam.graph import Graph, Values
 from minicam.ops import Shape
+from minicam.patches import Patch
 
 
 class Network:
@@ -75,8 +77,13 @@ class Network:
         return self.graph.forward(self.parameters(dtype), feeds, keep)
 
     def backward(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
-        """Gradients of the sum over the seeds of <seed, layer> at the layers in `wrt`; see `Graph.backward`."""
+        """Gradients of the sum over the seeds of <seed, layer> at the layers in `wrt`; see `Graph.backward`.
+
+        For seeds that are zero outside a box, given as `Patch`, only boxes are computed and `Patch`es come back.
+        """
         dtype = self._dtype(values)
+        if all(isinstance(seed, Patch) for seed in seeds.values()):
+            return local.backward(self.graph, self.parameters(dtype), values, seeds, wrt)
         return self.graph.backward(self.parameters(dtype), values, self._cast_seeds(seeds, dtype), wrt)
 
     def backward_params(self, values: Values, seeds: Mapping[str, Array]) -> dict[str, dict[str, Array]]:

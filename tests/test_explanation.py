@@ -7,7 +7,7 @@ import pytest
 from networks import CLASSES, classifier, segmenter, street
 
 import minicam as mc
-from minicam.explanation.targets import Scores
+from minicam.explanation.scores import SOFTMAX, Scores
 
 NET = segmenter()
 IMAGE = street()
@@ -131,7 +131,7 @@ def test_a_pixel_without_a_class_takes_the_label_there():
 
 
 def test_a_pixel_of_a_larger_image_is_looked_up_by_its_centre():
-    scores = Scores(np.zeros((3, 18, 24)), CLASSES, (36, 48))
+    scores = Scores(np.zeros((3, 18, 24)), SOFTMAX, CLASSES, (36, 48))
     assert scores.cell((0, 1)) == (0, 0)
     assert scores.cell((35, 47)) == (17, 23)
     assert scores.cell((17, 24)) == (8, 12)

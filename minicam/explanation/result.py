@@ -1,7 +1,7 @@
 """What an explanation holds, and how it is saved and drawn."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,19 @@ from minicam.errors import MinicamError
 from minicam.files import replaced_when_written
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CAM:
     """Maps of T targets at one feature layer with K channels, for one input.
 
     maps (T, *space of the input): after ReLU and upsampling, never rescaled; bicubic ones may dip slightly below 0.
-    raw (T, *feature space): signed, before the ReLU. alpha (T, K): the channel weights.
+    raw (T, *feature space): signed, before the ReLU; truncated if so asked for. alpha (T, K): the channel weights.
     activations (K, *feature space). gradients (T, K, *feature space), or None when not asked for.
+
     targets: a name for each; scores (T,): the number explained; positions (T,): how many outputs it sums.
+    score_kind: what these are: "softmax scores", "logits" or "output". method, truncated: as asked for.
+    outside (T,): the fraction of the map's mass, before truncation, where the gradient is 0: what cannot have had an
+    influence on the score to first order. notes: what a reader should know about these maps.
+    marks: per target where it lies in the image: (row, column), a mask (H, W), or None for everywhere.
     """
 
     maps: np.ndarray
@@ -30,32 +35,43 @@ class CAM:
     targets: tuple[str, ...]
     scores: np.ndarray
     positions: np.ndarray
+    score_kind: str
+    method: str
+    truncated: bool
+    outside: np.ndarray
+    notes: tuple[str, ...]
+    marks: tuple[Any, ...]
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
 
     @property
     def titles(self) -> list[str]:
-        """One per target, as in "Road (res5b_relu)"."""
-        return [f"{target} ({self.feature_layer})" for target in self.targets]
+        """One per target, as in "Road (res5b_relu)", and "Road (res5b_relu, logits)" where no softmax is in play."""
+        kind = "" if self.score_kind == "softmax scores" else f", {self.score_kind}"
+        return [f"{target} ({self.feature_layer}{kind})" for target in self.targets]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all arrays and names as a NumPy .npz file; `numpy.load` reads it. It appears whole or not at all."""
+        """Write all arrays and names but `marks` as a NumPy .npz file, which appears whole or not at all."""
         path = os.fspath(path)
         if not path.endswith(".npz"):
             raise MinicamError(f"{path}: results are saved as .npz; expected a name that ends so")
-        arrays = {name: np.asarray(value) for name, value in vars(self).items() if value is not None}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "marks"}
+        arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
         with replaced_when_written(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def figure(self, image: Any, labels: np.ndarray | None = None) -> Any:
-        """Panels: the image, the segmentation if `labels` (H, W) are given, and each map over the image: a matplotlib
-        Figure."""
+        """Panels: the image, the segmentation if `labels` (H, W) are given, and each map over the image, with a dot or
+        an outline where the target lies: a matplotlib Figure."""
         from minicam import figures
 
-        return figures.panels_figure(image, labels, self.classes, self.colors, list(self.maps), self.titles)
+        marks = list(self.marks)
+        return figures.panels_figure(
+            image, labels, self.classes, self.colors, list(self.maps), self.titles, marks=marks
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """One input explained at several feature layers.
 
@@ -72,4 +88,5 @@ class Explanation:
 
         if len(self.cams) == 1:
             return self.cams[0].figure(image, self.labels)
-        return figures.grid_figure(image, [list(cam.maps) for cam in self.cams], [cam.titles for cam in self.cams])
+        maps, titles = [list(cam.maps) for cam in self.cams], [cam.titles for cam in self.cams]
+        return figures.grid_figure(image, maps, titles, marks=[list(cam.marks) for cam in self.cams])

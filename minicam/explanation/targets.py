@@ -6,65 +6,30 @@ P: the output of the reduction layer (scores or logits), M: the pixels of intere
 2017, equation 1, where M is one number; Vinogradova, Dibrov and Myers, AAAI 2020 (arXiv:2002.11434), equation 1.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
-from minicam.backend import Array, array_module
+import numpy as np
+
+from minicam.backend import Array, array_module, to_numpy
 from minicam.errors import TargetError
-from minicam.graph import close_names
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a target may look at, for one sample.
-
-    values: (C, *space), the output of the reduction layer. classes: the network's class names.
-    image_space: the size of the image given, in which pixel coordinates are meant.
-    """
-
-    values: Array
-    classes: tuple[str, ...]
-    image_space: tuple[int, ...]
-
-    def class_index(self, wanted: int | str) -> int:
-        """The channel of a class given by name or 0-based index. Raises TargetError with close names."""
-        if isinstance(wanted, str):
-            if wanted not in self.classes:
-                raise TargetError(f"there is no class {wanted!r}{close_names(wanted, self.classes)}")
-            wanted = self.classes.index(wanted)
-        channels = len(self.values)
-        if not 0 <= wanted < channels:
-            raise TargetError(f"class {wanted} does not exist; the layer has {channels} channels: 0 to {channels - 1}")
-        return int(wanted)
-
-    def class_name(self, index: int) -> str:
-        return self.classes[index] if index < len(self.classes) else f"class {index}"
-
-    def cell(self, position: Sequence[int]) -> tuple[int, ...]:
-        """The position in `values` under a 0-based position in the image: of the cell that its centre falls in."""
-        space = self.values.shape[1:]
-        if len(position) != len(space) or len(space) != len(self.image_space):
-            raise TargetError(f"pixel {tuple(position)} cannot be found in an output with {len(space)} spatial axes")
-        for coordinate, size in zip(position, self.image_space, strict=True):
-            if not 0 <= coordinate < size:
-                raise TargetError(
-                    f"pixel {tuple(position)} lies outside the image, whose size is {tuple(self.image_space)}; "
-                    "expected (row, column), 0-based"
-                )
-        return tuple(
-            (2 * coordinate + 1) * cells // (2 * size)
-            for coordinate, cells, size in zip(position, space, self.image_space, strict=True)
-        )
+from minicam.explanation.scores import Scores
+from minicam.patches import Patch, bounding_box, corner_of, whole
 
 
 class Seed(NamedTuple):
-    """A target worked out: its name, the score, how many positions it sums, and the gradient (C, *space)."""
+    """A target worked out for one sample.
+
+    name: as in titles. score: the number. positions: how many outputs it sums. gradient: of the score (C, *space).
+    mark: where it lies in the image, for pictures: (row, column), a mask (H, W), or None for everywhere.
+    """
 
     name: str
     score: float
     positions: int
-    gradient: Array
+    gradient: Patch
+    mark: Any = None
 
 
 class Target(Protocol):
@@ -73,15 +38,13 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Class:
-    """Class c, by name or 0-based index, summed over all positions."""
+    """Class c, by name or 0-based index, over all positions."""
 
     c: int | str
 
     def seed(self, scores: Scores) -> Seed:
-        index = scores.class_index(self.c)
-        gradient = array_module(scores.values).zeros_like(scores.values)
-        gradient[index] = 1
-        return _summed(scores.class_name(index), scores, gradient)
+        c = scores.class_index(self.c)
+        return _summed(scores, {c: 1}, np.ones(scores.space, bool), scores.class_name(c))
 
 
 @dataclass(frozen=True)
@@ -94,32 +57,188 @@ class Pixel:
 
     def seed(self, scores: Scores) -> Seed:
         cell = scores.cell((self.row, self.col))
-        index = int(scores.values[:, *cell].argmax()) if self.c is None else scores.class_index(self.c)
-        gradient = array_module(scores.values).zeros_like(scores.values)
-        gradient[(index, *cell)] = 1
-        return _summed(f"{scores.class_name(index)} at ({self.row}, {self.col})", scores, gradient)
+        c = int(scores.labels[cell]) if self.c is None else scores.class_index(self.c)
+        gradient = array_module(scores.values).zeros((len(scores.values), *(1,) * len(cell)), scores.values.dtype)
+        gradient[c] = 1
+        name = f"{scores.class_name(c)} at ({self.row}, {self.col})"
+        patch = Patch(gradient, cell, scores.space)
+        return Seed(name, float(scores.values[(c, *cell)]), 1, patch, (self.row, self.col))
 
 
-def _summed(name: str, scores: Scores, gradient: Array) -> Seed:
-    """A target that is the sum of the scores where `gradient` is 1."""
-    xp = array_module(gradient)
-    inside = gradient != 0
-    return Seed(name, float(scores.values[inside].sum(dtype=xp.float64)), int(inside.sum()), gradient)
+@dataclass(frozen=True)
+class Region:
+    """Class c over the pixels where mask, a boolean array of the image's size, is True."""
+
+    mask: Any = field(repr=False)
+    c: int | str
+
+    def seed(self, scores: Scores) -> Seed:
+        c = scores.class_index(self.c)
+        mask = scores.image_array("mask", self.mask)
+        if mask.dtype != bool:
+            raise TargetError(f"the mask has values of type {mask.dtype}; expected True and False")
+        if not mask.any():
+            raise TargetError("the mask is empty: it is True nowhere")
+        return _summed(scores, {c: 1}, scores.cells(mask), f"{scores.class_name(c)} in region", mask)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Class c over the positions that the layer labels c, or, with a threshold, where its probability is above it."""
+
+    c: int | str
+    threshold: float | None = None
+
+    def seed(self, scores: Scores) -> Seed:
+        c = scores.class_index(self.c)
+        if self.threshold is None:
+            return _over(scores, c, scores.labels == c, f"predicted {scores.class_name(c)}")
+        inside = to_numpy(scores.probabilities[c] > self.threshold)
+        return _over(scores, c, inside, f"{scores.class_name(c)} with p > {self.threshold:g}")
+
+
+@dataclass(frozen=True)
+class Component:
+    """The connected region of one label around a pixel, for the class of that label. Neighbours share an edge.
+
+    Needs scipy (the extra "images").
+    """
+
+    row: int
+    col: int
+
+    def seed(self, scores: Scores) -> Seed:
+        from minicam.images import optional_module
+
+        cell = scores.cell((self.row, self.col))
+        c = int(scores.labels[cell])
+        regions, _ = optional_module("scipy.ndimage").label(scores.labels == c)
+        name = f"{scores.class_name(c)} around ({self.row}, {self.col})"
+        return _over(scores, c, regions == regions[cell], name)
+
+
+@dataclass(frozen=True)
+class Border:
+    """Class c over the border of what is labelled c: the positions with a neighbour, across an edge, labelled other."""
+
+    c: int | str
+
+    def seed(self, scores: Scores) -> Seed:
+        c = scores.class_index(self.c)
+        inside = scores.labels == c
+        return _over(scores, c, inside & ~_interior(inside), f"border of {scores.class_name(c)}")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Class c over the positions labelled c that `truth` says are another class; or, with missed=True, those that are
+    c and were labelled another. truth: (H, W) class indices of the image's size; others than 0 ... C - 1 are void."""
+
+    c: int | str
+    truth: Any = field(repr=False)
+    missed: bool = False
+
+    def seed(self, scores: Scores) -> Seed:
+        c = scores.class_index(self.c)
+        truth = scores.image_array("truth", self.truth)
+        if truth.dtype.kind not in "iu":
+            raise TargetError(f"the truth has values of type {truth.dtype}; expected class indices")
+        truth = scores.nearest(truth)
+        void = (truth < 0) | (truth >= len(scores.values))
+        labelled, true = scores.labels == c, truth == c
+        inside = (true & ~labelled if self.missed else labelled & ~true) & ~void
+        name = scores.class_name(c)
+        return _over(scores, c, inside, f"missed {name}" if self.missed else f"false {name}")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What speaks for class a rather than b: the sum of their difference, over all pixels or those of a mask."""
+
+    a: int | str
+    b: int | str
+    mask: Any = field(default=None, repr=False)
+
+    def seed(self, scores: Scores) -> Seed:
+        a, b = scores.class_index(self.a), scores.class_index(self.b)
+        name = f"{scores.class_name(a)} rather than {scores.class_name(b)}"
+        if a == b:
+            raise TargetError(f"the contrast is between {self.a!r} and itself, which is always 0")
+        if self.mask is None:
+            return _summed(scores, {a: 1, b: -1}, np.ones(scores.space, bool), name)
+        region = Region(self.mask, self.a).seed(scores)
+        return _summed(scores, {a: 1, b: -1}, scores.cells(region.mark), f"{name} in region", region.mark)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the layer's output: y (1, C, *space) -> (number, gradient shaped like y)."""
+
+    function: Callable[[Array], tuple[float, Array]]
+
+    def seed(self, scores: Scores) -> Seed:
+        y = scores.values[None]
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        answer = self.function(y)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise TargetError(f"{name} returned {type(answer).__name__}; expected (number, gradient)")
+        score, gradient = float(answer[0]), array_module(y).asarray(answer[1], y.dtype)
+        if gradient.shape != y.shape:
+            raise TargetError(f"{name} returned a gradient of shape {gradient.shape}; expected {y.shape}, as of y")
+        if not np.isfinite(score) or not array_module(y).isfinite(gradient).all():
+            raise TargetError(f"{name} returned a number or a gradient that is NaN or infinite")
+        positions = int((gradient[0] != 0).any(axis=0).sum())
+        return Seed(name, score, positions, whole(gradient[0], len(scores.space)))
 
 
 def as_targets(wanted: object) -> list[Target]:
-    """One target or a list of them; a class name or index stands for `Class`. Raises TargetError for anything else."""
+    """One target or a list of them: a class name or index stands for `Class`, a callable for `Function`.
+
+    Raises TargetError for anything else.
+    """
     wanted = list(wanted) if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
     if not wanted:
         raise TargetError("the list of targets is empty; expected class names, indices or targets")
     return [_as_target(one) for one in wanted]
 
 
-def _as_target(one: object) -> Target:
+def _as_target(one: Any) -> Target:
     if hasattr(one, "__index__") and not isinstance(one, bool):
         return Class(one.__index__())
     if isinstance(one, str):
         return Class(one)
     if hasattr(one, "seed"):
         return one
+    if callable(one):
+        return Function(one)
     raise TargetError(f"{one!r} is not a target; expected a class name, a 0-based index or one of minicam's targets")
+
+
+def _over(scores: Scores, c: int, cells: np.ndarray, name: str) -> Seed:
+    """Class c over cells of the output that depend on what the network found, and may therefore be none."""
+    return _summed(scores, {c: 1}, cells, name, scores.on_image(cells))
+
+
+def _summed(scores: Scores, signs: dict[int, int], cells: np.ndarray, name: str, mark: Any = None) -> Seed:
+    """The sum of signed channels over the cells (*space) that are True."""
+    xp = array_module(scores.values)
+    box = bounding_box(cells)
+    inside = xp.asarray(cells[box])
+    gradient = xp.zeros((len(scores.values), *inside.shape), scores.values.dtype)
+    score = 0.0
+    for c, sign in signs.items():
+        gradient[c] = sign * inside
+        score += sign * float(scores.values[(c, *box)][inside].sum(dtype=np.float64))
+    return Seed(name, score, int(cells.sum()), Patch(gradient, corner_of(box), scores.space), mark)
+
+
+def _interior(inside: np.ndarray) -> np.ndarray:
+    """The positions whose neighbours along every axis are all inside; beyond the edge counts as inside."""
+    padded = np.pad(inside, 1, constant_values=True)
+    interior = inside.copy()
+    for axis in range(inside.ndim):
+        for start in (0, 2):
+            shifted = [slice(1, -1)] * inside.ndim
+            shifted[axis] = slice(start, start + inside.shape[axis])
+            interior &= padded[tuple(shifted)]
+    return interior
