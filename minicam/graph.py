@@ -181,7 +181,15 @@ class Graph:
             if array.ndim != len(expected) + 1 or array.shape[1] != expected[0]:
                 wanted = ", ".join(("N", *(str(size or "any") for size in expected)))
                 raise LayerError(f"{name!r} was given an array of shape {array.shape}; expected ({wanted})")
-        self.shapes({name: array.shape[1:] for name, array in feeds.items()})
+        shapes = self.shapes({name: array.shape[1:] for name, array in feeds.items()})
+        for node in self.nodes:
+            if node.name in self.parameter_shapes and all(name in shapes for name in node.inputs):
+                wanted = node.op.parameter_shapes(*(shapes[name] for name in node.inputs))
+                if wanted != self.parameter_shapes[node.name]:
+                    raise LayerError(
+                        f"layer {node.name!r} ({type(node.op).__name__}) has parameters for inputs of another size: "
+                        f"{self.parameter_shapes[node.name]}; this input needs {wanted}"
+                    )
 
     @cached_property
     def _declared_shapes(self) -> dict[str, Shape]:

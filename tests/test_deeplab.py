@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from minicam import Network
+from minicam import Network, Pixel, Region, explain
 from minicam.graph import Values
 from minicam.zoo import CAMVID_CLASSES, deeplabv3plus_resnet18, initial_parameters
 
@@ -295,6 +295,63 @@ def test_values_and_gradients_equal_torch(case):
             for name, gradient in zip(WATCHED, expected, strict=True):
                 found = case.gradients[score][name][target, None]
                 assert worst(found, gradient) < 1e-9, (score, target, name)
+
+
+REGION = np.zeros((112, 144), bool)
+REGION[40:75, 20:90] = True
+TARGETS = {
+    "class": ("Car", {}),
+    "pixel": (Pixel(60, 80, "Car"), {"rows": slice(60, 61), "columns": slice(80, 81)}),
+    "region": (Region(REGION, "Car"), {"rows": slice(40, 75), "columns": slice(20, 90)}),
+}
+
+
+def seed_of(shape, rows=slice(None), columns=slice(None)):
+    seed = np.zeros(shape)
+    seed[:, CAR, rows, columns] = 1
+    return seed
+
+
+def check_maps(case, gradients_of):
+    """Alpha and signed maps of a class, a pixel and a region, from gradients that `gradients_of(score, seed)` works out
+    independently, with Grad-CAM's two equations written here."""
+    image = np.moveaxis(case.image[0], 0, -1)
+    net = Network(deeplabv3plus_resnet18(input_shape=(3, 112, 144)), case.net.parameters(), CAMVID_CLASSES)
+    for score in SCORES:
+        explained = explain(net, image, [target for target, _ in TARGETS.values()], list(WATCHED[1:]), score)
+        for i, (_, place) in enumerate(TARGETS.values()):
+            gradients = gradients_of(score, seed_of((1, 11, 112, 144), **place))
+            for cam in explained.cams:
+                layer = cam.feature_layer
+                alpha = np.asarray(gradients[layer])[0].mean(axis=(1, 2))
+                assert worst(cam.alpha[i], alpha) < 1e-9, (score, i, layer)
+                raw = np.einsum("k,khw->hw", alpha, case.values[layer][0])
+                assert worst(cam.raw[i], raw) < 1e-9, (score, i, layer)
+
+
+@pytest.mark.parametrize("case", [(112, 144)], ids=["112x144"], indirect=True)
+def test_maps_equal_jax(case):
+    taps = {name: np.zeros_like(case.values[name]) for name in WATCHED}
+    nothing = {score: np.zeros_like(case.values[score]) for score in SCORES}
+    parameters = case.net.parameters(np.float64)
+
+    def gradients_of(score, seed):
+        return jax_layers_and_gradients(parameters, case.image, taps, {**nothing, score: seed})[1]
+
+    check_maps(case, gradients_of)
+
+
+@pytest.mark.parametrize("case", [(112, 144)], ids=["112x144"], indirect=True)
+def test_maps_equal_torch(case):
+    torch = deeplab_torch.require_torch()
+    layers = deeplab_torch.forward(case.net.parameters(np.float64), torch.tensor(case.image, requires_grad=True))
+    watched = [layers[name] for name in WATCHED]
+
+    def gradients_of(score, seed):
+        found = torch.autograd.grad(layers[score], watched, torch.tensor(seed), retain_graph=True)
+        return dict(zip(WATCHED, found, strict=True))
+
+    check_maps(case, gradients_of)
 
 
 def test_parameter_gradients_equal_jax():

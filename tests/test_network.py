@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from minicam import DeviceError, Graph, LayerError, Network, Node
-from minicam.ops import Add, Conv, MaxPool, Normalize, Relu, Softmax
+from minicam.ops import Add, Conv, Dense, MaxPool, Normalize, Relu, Softmax
 from minicam.summary import table
 from minicam.zoo import initial_parameters
+from minicam.zoo.builder import Builder
 
 NODES = (
     Node("pool", MaxPool((2,)), ("image",)),
@@ -235,3 +236,13 @@ def test_importing_minicam_imports_nothing_heavy():
     loaded = set(done.stdout.split())
     assert {"minicam", "numpy"} <= loaded
     assert loaded.isdisjoint({"h5py", "scipy", "PIL", "matplotlib", "cupy", "tqdm"})
+
+
+def test_a_dense_layer_refuses_another_input_size():
+    b = Builder("x", (1, 4, 4))
+    b.add("fc", Dense(2))
+    net = Network(b.graph(), initial_parameters(b.graph()))
+    with pytest.raises(
+        LayerError, match=r"layer 'fc' \(Dense\) has parameters for inputs of another size: .*\(2, 16\)"
+    ):
+        net.forward(np.zeros((1, 1, 5, 4)))

@@ -301,6 +301,47 @@ def test_why_empty_is_silent_about_a_good_map():
         mc.why_empty(cam, 2)
 
 
+def torch_segmenter(torch):
+    """The network of networks.segmenter in torch, as modules that hooks can be put on."""
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 3, 1, 2, 2),
+        nn.ReLU(),
+        nn.Conv2d(5, 3, 1),
+        nn.ConvTranspose2d(3, 3, 4, 2, 1, groups=3),
+        nn.Softmax(dim=1),
+    ).double()
+    parameters = NET.parameters(np.float64)
+    for layer, name in ((0, "conv1"), (2, "conv2"), (4, "scorer"), (5, "upsample")):
+        model[layer].weight.data = torch.tensor(parameters[name]["weight"])
+        model[layer].bias.data = torch.tensor(parameters[name]["bias"])
+    return model, torch.tensor((X - 110) / 70)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam"])
+def test_the_package_grad_cam_agrees_before_its_normalisation(method):
+    """Before the ReLU its maps are our raw ones. After it, it scales each to 0 ... 1 and upsamples by OpenCV."""
+    package = pytest.importorskip("pytorch_grad_cam", exc_type=ImportError)
+    torch = pytest.importorskip("torch")
+    model, x = torch_segmenter(torch)
+    kind = {"gradcam": package.GradCAM, "hirescam": package.HiResCAM}[method]
+    found = {}
+
+    class Recording(kind):
+        def get_cam_image(self, *arguments, **options):
+            found["raw"] = super().get_cam_image(*arguments, **options)
+            return found["raw"]
+
+    target = package.utils.model_targets.SemanticSegmentationTarget
+    with Recording(model=model, target_layers=[model[1]]) as cam:
+        for mask, ours in ((np.ones(SPACE), "Car"), (MASK.astype(float), mc.Region(MASK, "Car"))):
+            cam(input_tensor=x, targets=[target(2, mask)])
+            raw = mc.gradcam(NET, IMAGE.astype(np.float64), ours, "relu1", method=method).raw[0]
+            np.testing.assert_allclose(raw, found["raw"][0], atol=1e-12 * np.abs(raw).max())
+
+
 # ----------------------------------------------------------------------------------------------------- many at a time
 
 
