@@ -4,7 +4,8 @@ import importlib
 import math
 import os
 from collections.abc import Callable, Iterator
-from functools import cache
+from fractions import Fraction
+from functools import cache, reduce
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -144,22 +145,99 @@ def crop(op, x, reference):
     return x
 
 
+def group_norm(op, x, *, scale, offset):
+    grouped = x.reshape(len(x), getattr(op, "groups", x.shape[1]), -1, *x.shape[2:])
+    axes = tuple(range(2, grouped.ndim))
+    z = (grouped - grouped.mean(axes, keepdims=True)) * lax.rsqrt(grouped.var(axes, keepdims=True) + op.epsilon)
+    return per_channel(scale, x) * z.reshape(x.shape) + per_channel(offset, x)
+
+
+def local_response_norm(op, x):
+    below, above = math.floor((op.window - 1) / 2), math.ceil((op.window - 1) / 2)
+    squares = [(x[:, max(c - below, 0) : c + above + 1] ** 2).sum(axis=1) for c in range(x.shape[1])]
+    return x * (op.k + op.alpha * jnp.stack(squares, axis=1) / op.window) ** -op.beta
+
+
+def resize(op, x):
+    """By a loop over the taps of every output position."""
+    for axis in range(2, x.ndim):
+        size = x.shape[axis]
+        out = op.sizes[axis - 2] if op.sizes else round(size * op.scales[axis - 2])
+        x = jnp.stack([resized_at(op, x, axis, Fraction(o), size, out) for o in range(out)], axis=axis)
+    return x
+
+
+def resized_at(op, x, axis: int, o: Fraction, size: int, out: int):
+    corner = Fraction(size - 1, out - 1) if out > 1 else Fraction(0)
+    u = o * corner if op.coordinates == "align_corners" else (o + Fraction(1, 2)) * size / out - Fraction(1, 2)
+
+    def weight(i: int) -> float:
+        t = abs(float(u - i))
+        if op.method == "cubic":  # Keys' kernel with the coefficient a
+            a = op.cubic
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * (t**3 - 5 * t**2 + 8 * t - 4)
+        return 1 - t
+
+    if op.method == "nearest":
+        return lax.index_in_dim(x, min(math.floor(u + Fraction(1, 2)), size - 1), axis, keepdims=False)
+    taps = [i for i in range(-2, size + 3) if abs(u - i) < (2 if op.method == "cubic" else 1)]
+    clamped = [min(max(i, 0), size - 1) for i in taps]
+    return sum(weight(i) * lax.index_in_dim(x, c, axis, keepdims=False) for i, c in zip(taps, clamped, strict=True))
+
+
+def clip(op, x):
+    inside = jnp.where(x < op.maximum, x, op.maximum)
+    return jnp.where(x > op.minimum, inside, op.minimum)
+
+
+def channel_max(op, x):
+    return jnp.take_along_axis(x, x.argmax(axis=1, keepdims=True), axis=1)
+
+
+def pad(op, x):
+    options = {"constant_values": op.value} if op.mode == "constant" else {}
+    return jnp.pad(x, ((0, 0), *op.padding), op.mode, **options)
+
+
+def sliced(op, x):
+    for axis, (start, stop, step) in enumerate(zip(op.start, op.stop, op.step, strict=True), start=1):
+        x = jnp.take(x, np.arange(x.shape[axis])[start:stop:step], axis=axis)
+    return x
+
+
 FORMULAS: dict[str, Callable[..., Any]] = {
     "Normalize": lambda op, x, *, mean, std: (x - per_channel(mean, x)) / per_channel(std, x),
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "BatchNorm": batch_norm,
     "LayerNorm": layer_norm,
+    "GroupNorm": group_norm,
+    "InstanceNorm": group_norm,
+    "LocalResponseNorm": local_response_norm,
     "Relu": lambda op, x: jnp.where(x > 0, x, 0.0),
+    "LeakyRelu": lambda op, x: jnp.where(x > 0, x, op.slope * x),
+    "PRelu": lambda op, x, *, slope: jnp.where(x > 0, x, per_channel(slope, x) * x),
+    "Elu": lambda op, x: jax.nn.elu(x, op.alpha),
+    "Gelu": lambda op, x: jax.nn.gelu(x, approximate=op.approximate == "tanh"),
+    "Clip": clip,
+    "Sigmoid": lambda op, x: jax.nn.sigmoid(x),
+    "Tanh": lambda op, x: jnp.tanh(x),
     "Softmax": lambda op, x: jax.nn.softmax(x, axis=1),
     "Dropout": lambda op, x: x,
     "MaxPool": lambda op, x: reduce_windows(op, x, -jnp.inf, lax.max),
     "AveragePool": average_pool,
     "GlobalAveragePool": lambda op, x: x.mean(range(2, x.ndim), keepdims=True),
     "GlobalMaxPool": global_max_pool,
+    "ChannelMax": channel_max,
     "Add": lambda op, *xs: jnp.stack(xs).sum(axis=0),
+    "Multiply": lambda op, *xs: reduce(jnp.multiply, xs),
     "Concat": lambda op, *xs: jnp.concatenate(xs, axis=1),
     "Crop": crop,
+    "Resize": resize,
+    "Pad": pad,
+    "Slice": sliced,
+    "Reshape": lambda op, x: jnp.reshape(x, (len(x), *op.shape)),
+    "Transpose": lambda op, x: jnp.moveaxis(x, [axis + 1 for axis in op.axes], range(1, x.ndim)),
     "Dense": lambda op, x, *, weight, bias: jnp.einsum("nf,uf->nu", lax.collapse(x, 1), weight) + bias,
     "Flatten": lambda op, x: lax.collapse(x, 1),
 }

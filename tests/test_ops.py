@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -33,20 +34,42 @@ from minicam.ops import (
     Add,
     AveragePool,
     BatchNorm,
+    ChannelMax,
+    Clip,
     Concat,
     Conv,
     ConvTranspose,
     Crop,
     Dense,
+    Elu,
     Flatten,
+    Gelu,
     GlobalAveragePool,
     GlobalMaxPool,
+    GroupNorm,
+    InstanceNorm,
     LayerNorm,
+    LeakyRelu,
+    LocalResponseNorm,
     MaxPool,
+    Multiply,
     Op,
+    Pad,
+    PRelu,
     Relu,
+    Reshape,
+    Resize,
+    Sigmoid,
+    Slice,
     Softmax,
+    Tanh,
+    Transpose,
 )
+from minicam.ops.base import POINT, Footprint
+from minicam.ops.erf import erf
+from minicam.ops.rearranging import END
+from minicam.ops.resampling import resizing_matrix
+from minicam.resizing import resize_weights
 from minicam.windows import Window
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -137,6 +160,22 @@ def test_an_input_of_any_size_gives_an_output_of_any_size(case):
     found = case.op.output_shape(*((shape[0], *(None,) * (len(shape) - 1)) for shape in case.sample_shapes))
     assert len(found) == len(exact)
     assert all(size is None or size == known for size, known in zip(found, exact, strict=True))
+
+
+@every_case
+def test_an_output_position_depends_on_nothing_outside_its_footprint(case):
+    xs, parameters, _, y = with_output(case)
+    footprint = case.op.footprint(y.ndim - 2)
+    if footprint is None or isinstance(case.op, ConvTranspose | Crop):  # theirs is the most common case
+        return
+    rng = np.random.default_rng(0)
+    for o in rng.permutation(list(np.ndindex(y.shape[2:])))[:5]:
+        dy = np.zeros_like(y)
+        dy[:, :, *o] = rng.normal(size=y.shape[:2])
+        for dx in case.op.backward(dy, y, *xs, **parameters):
+            for axis, i in enumerate(np.nonzero(dx)[2:]):
+                step, low, high = footprint[axis]
+                assert ((step * o[axis] + low <= i) & (i <= step * o[axis] + high)).all()
 
 
 @every_case
@@ -300,6 +339,42 @@ def test_softmax_equals_scipy():
     assert peak_error(Softmax().forward(x), scipy.special.softmax(x, axis=1)) < 1e-15
 
 
+def test_erf_equals_scipy():
+    x = np.concatenate([np.linspace(-8, 8, 100_001), [0.0, 1e-300, -1e-9, 1e300, -math.inf, math.inf]])
+    assert np.abs(erf(x) - scipy.special.erf(x)).max() < 1e-15
+    single = x[np.abs(x) < 9].astype(np.float32)
+    assert np.abs(erf(single) - scipy.special.erf(single.astype(float))).max() < 5e-7
+    assert math.isnan(erf(np.array(math.nan)))
+    np.testing.assert_array_equal(erf(-x), -erf(x))
+
+
+def test_activations_equal_scipy():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)) * 5
+    assert peak_error(Gelu().forward(x), x * scipy.special.ndtr(x)) < 1e-15
+    assert peak_error(Sigmoid().forward(x), scipy.special.expit(x)) < 1e-15
+
+
+@pytest.mark.parametrize(("size_in", "size_out"), [(5, 10), (4, 7), (7, 3), (6, 3), (1, 4), (9, 1), (5, 5)])
+def test_resize_has_the_weights_of_image_resizing(size_in, size_out):
+    """Where both have the same definition: half-pixel centres, clamped edges, no antialiasing, a = -0.5."""
+    for method, of_images in (("linear", "bilinear"), ("cubic", "bicubic"), ("nearest", "nearest")):
+        indices, weights = resize_weights(size_in, size_out, of_images, "clamp", antialias=False)
+        expected = np.zeros((size_out, size_in))
+        np.add.at(expected, (np.arange(size_out)[:, None], indices), weights)
+        assert peak_error(resizing_matrix(size_in, size_out, method, "half_pixel", -0.5), expected) < 1e-15
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners"])
+@pytest.mark.parametrize("method", ["linear", "cubic"])
+def test_resizing_keeps_what_is_constant_and_the_middle_of_a_ramp(method, coordinates):
+    matrix = resizing_matrix(8, 20, method, coordinates, -0.5)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-14)
+    o = np.arange(20)
+    u = (o + 0.5) * 8 / 20 - 0.5 if coordinates == "half_pixel" else o * 7 / 19
+    middle = (u >= 1) & (u <= 6)  # within a cubic kernel's reach of the ends, they are repeated
+    np.testing.assert_allclose((matrix @ np.arange(8.0))[middle], u[middle], rtol=1e-13)
+
+
 # PyTorch
 
 
@@ -360,6 +435,81 @@ def test_layer_norm_equals_torch():
     compare_with_torch(LayerNorm(epsilon=0.1), channels_last, numbers(2, 3, 4), numbers(3), numbers(3))
 
 
+def test_norms_of_groups_equal_torch():
+    functional = require_torch().nn.functional
+    x, scale, offset = numbers(2, 6, 4, 3), numbers(6), numbers(6)
+    groups = partial(functional.group_norm, num_groups=3, eps=0.1)
+    compare_with_torch(
+        GroupNorm(3, epsilon=0.1), lambda x, scale, offset: groups(x, weight=scale, bias=offset), x, scale, offset
+    )
+    instances = partial(functional.instance_norm, eps=0.1)
+    compare_with_torch(
+        InstanceNorm(epsilon=0.1), lambda x, scale, offset: instances(x, weight=scale, bias=offset), x, scale, offset
+    )
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5])
+def test_local_response_norm_equals_torch(window):
+    """PyTorch mirrors even windows: they reach further to the channels before."""
+    functional = require_torch().nn.functional
+
+    def mirrored(x):
+        y = functional.local_response_norm(x.flip(1) if window % 2 == 0 else x, window, 2.0, 0.6, 1.5)
+        return y.flip(1) if window % 2 == 0 else y
+
+    compare_with_torch(LocalResponseNorm(window, alpha=2.0, beta=0.6, k=1.5), mirrored, numbers(2, 7, 4, 3))
+
+
+def test_activations_equal_torch():
+    """Also at the kinks."""
+    functional = require_torch().nn.functional
+    x = np.concatenate([numbers(2, 3, 4), np.broadcast_to([-1.0, -0.0, 0.0, 6.0], (2, 3, 4))], axis=2)
+    for op, function in (
+        (LeakyRelu(0.2), partial(functional.leaky_relu, negative_slope=0.2)),
+        (Elu(1.5), partial(functional.elu, alpha=1.5)),
+        (Gelu(), functional.gelu),
+        (Gelu("tanh"), partial(functional.gelu, approximate="tanh")),
+        (Clip(0, 6), functional.relu6),
+        (Sigmoid(), functional.sigmoid),
+        (Tanh(), functional.tanh),
+    ):
+        compare_with_torch(op, function, x)
+    compare_with_torch(PRelu(), functional.prelu, x, numbers(3))
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("sizes", [(7,), (3,), (8, 9), (2, 11), (1, 4), (6, 3, 5)])
+def test_resize_equals_torch(sizes, corners):
+    interpolate = require_torch().nn.functional.interpolate
+    rank = len(sizes)
+    x = numbers(2, 3, *(4, 6, 3)[:rank])
+    coordinates = "align_corners" if corners else "half_pixel"
+    linear = ("linear", "bilinear", "trilinear")[rank - 1]
+    compare_with_torch(
+        Resize(sizes, coordinates=coordinates), partial(interpolate, size=sizes, mode=linear, align_corners=corners), x
+    )
+    if rank == 2:
+        cubic = partial(interpolate, size=sizes, mode="bicubic", align_corners=corners)
+        compare_with_torch(Resize(sizes, method="cubic", coordinates=coordinates), cubic, x)
+    if not corners:
+        nearest = partial(interpolate, size=sizes, mode="nearest-exact")
+        compare_with_torch(Resize(sizes, method="nearest"), nearest, x)
+
+
+def test_nearest_by_whole_scales_equals_torchs_nearest():
+    interpolate = require_torch().nn.functional.interpolate
+    nearest = partial(interpolate, scale_factor=(2, 3), mode="nearest")
+    compare_with_torch(Resize(scales=(2, 3), method="nearest"), nearest, numbers(2, 3, 4, 5))
+
+
+def test_padding_equals_torch():
+    functional = require_torch().nn.functional
+    x = numbers(2, 3, 4, 5)
+    for mode, of_torch in (("constant", "constant"), ("reflect", "reflect"), ("edge", "replicate")):
+        function = partial(functional.pad, pad=(1, 2, 3, 0), mode=of_torch)
+        compare_with_torch(Pad((0, (3, 0), (1, 2)), mode), function, x)
+
+
 # Documented conventions
 
 
@@ -375,6 +525,80 @@ def test_max_pool_gives_the_gradient_to_the_first_of_equals():
     np.testing.assert_array_equal(dx, [[[[0, 5, 0], [0, 0, 0], [0, 0, 0]]]])
     (dx,) = GlobalMaxPool().backward(np.full((1, 1, 1, 1), 5.0), np.full((1, 1, 1, 1), 7.0), x)
     np.testing.assert_array_equal(dx, [[[[0, 5, 0], [0, 0, 0], [0, 0, 0]]]])
+
+
+def test_gradients_at_kinks():
+    x, five = np.array([[-0.0, 0.0, 1.0, 6.0]]), np.full((1, 4), 5.0)
+    for op, expected in (
+        (LeakyRelu(0.5), [2.5, 2.5, 5, 5]),
+        (Elu(2.0), [10, 10, 5, 5]),
+        (Clip(0, 6), [0, 0, 5, 0]),
+    ):
+        np.testing.assert_array_equal(op.backward(five, op.forward(x), x), [[expected]])
+    (dx,) = PRelu().backward(five, x, x, slope=np.array([0.5, 2, 2, 2]))
+    np.testing.assert_array_equal(dx, [[2.5, 10, 5, 5]])
+
+
+def test_channel_max_gives_the_gradient_to_the_first_of_equal_channels():
+    x = np.array([[[1.0, 7, -0.0], [7, 7, 0], [7, 0, 0]]])
+    (dx,) = ChannelMax().backward(np.full((1, 1, 3), 5.0), ChannelMax().forward(x), x)
+    np.testing.assert_array_equal(dx, [[[0, 5, 5], [5, 0, 0], [0, 0, 0]]])
+
+
+def test_activations_do_not_overflow():
+    x = np.array([[-1e300, -1e4, 1e4, 1e300]])
+    np.testing.assert_array_equal(Sigmoid().forward(x), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(Elu().forward(x), [[-1, -1, 1e4, 1e300]])
+    np.testing.assert_array_equal(Elu().backward(x, x, x), [[[0, 0, 1e4, 1e300]]])
+    for gelu in (Gelu(), Gelu("tanh")):
+        y = gelu.forward(x[:, 1:3])
+        np.testing.assert_array_equal(y, [[0, 1e4]])
+        np.testing.assert_array_equal(gelu.backward(y, y, x[:, 1:3]), [[[0, 1e4]]])
+
+
+def test_a_group_norm_of_one_group_is_a_layer_norm_and_of_single_channels_an_instance_norm():
+    x, parameters = numbers(2, 4, 3, 2), {"scale": numbers(4), "offset": numbers(4, 1)[:, 0]}
+    one, each = GroupNorm(1).forward(x, **parameters), GroupNorm(4).forward(x, **parameters)
+    assert peak_error(one, LayerNorm("sample").forward(x, **parameters)) < 1e-14
+    np.testing.assert_array_equal(each, InstanceNorm().forward(x, **parameters))
+
+
+def test_the_window_of_local_response_norm_reaches_further_up_where_it_is_even():
+    """As in ONNX and MATLAB: floor((window - 1) / 2) channels below, ceil((window - 1) / 2) above."""
+    x = np.zeros((1, 7))
+    x[0, 3] = 1.0
+    for window, reached in ((1, [3]), (2, [2, 3]), (3, [2, 3, 4]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, 5])):
+        op = LocalResponseNorm(window, alpha=window, beta=1.0)
+        small = 1e-6 * np.ones_like(x)
+        found = op.forward(x + small) / (x + small)
+        np.testing.assert_array_equal(np.flatnonzero(found < 0.9), reached)
+
+
+def test_constant_padding_drops_the_gradient_of_what_it_adds():
+    op = Pad(((0, 0), (1, 2)), value=7)
+    x = np.array([[[1.0, 2.0]]])
+    np.testing.assert_array_equal(op.forward(x), [[[7, 1, 2, 7, 7]]])
+    np.testing.assert_array_equal(op.backward(np.arange(5.0).reshape(1, 1, 5), x, x), [[[[1, 2]]]])
+
+
+def test_resizing_is_exact_where_sizes_stay():
+    x = numbers(2, 3, 4, 5)
+    for method in ("nearest", "linear", "cubic"):
+        for coordinates in ("half_pixel", "align_corners"):
+            np.testing.assert_array_equal(Resize((4, 5), (), method, coordinates).forward(x), x)
+
+
+def test_footprints():
+    for op in (LeakyRelu(), PRelu(), Elu(), Gelu(), Clip(0, 1), Sigmoid(), Tanh(), ChannelMax(), LocalResponseNorm()):
+        assert op.footprint(2) == (POINT, POINT)
+    shifted = Footprint(Fraction(1), Fraction(-2), Fraction(-2))
+    assert Pad((0, (2, 1), 0)).footprint(2) == (shifted, POINT)
+    every_other = Footprint(Fraction(2), Fraction(1), Fraction(1))
+    assert Slice((0, 1, 0), (END,) * 3, (1, 2, 1)).footprint(2) == (every_other, POINT)
+    for op in (Pad(((1, 1),) * 3, "reflect"), Pad(((1, 1),) * 3, "edge"), Slice((0, -1, 0), (1, 1, 1))):
+        assert op.footprint(2) is None
+    for op in (Reshape((1, -1)), Transpose((0, 2, 1)), Resize((2, 2)), Multiply(), GroupNorm(1), InstanceNorm()):
+        assert op.footprint(2) is None
 
 
 def test_minus_zero_and_zero_are_equal_for_the_largest():
@@ -412,6 +636,9 @@ def test_options_are_stored_per_axis():
     assert conv == Conv(1, (3, 3), (2, 2), (1, 1), ((1, 1), (2, 2)))
     assert ConvTranspose(1, (3,), cropping=[[1, 2]]).cropping == ((1, 2),)
     assert MaxPool((2,), padding=1).padding == ((1, 1),)
+    assert Pad([0, [1, 2]]).padding == ((0, 0), (1, 2))
+    assert Slice([0, 1], [END, 2], 3) == Slice((0, 1), (END, 2), (3, 3))
+    assert (Reshape([2, -1]).shape, Transpose([1, 0]).axes, Resize([3]).sizes) == ((2, -1), (1, 0), (3,))
 
 
 @pytest.mark.parametrize(
@@ -457,6 +684,37 @@ def test_options_are_stored_per_axis():
         (lambda: LayerNorm(epsilon=-1.0), r"epsilon is -1.0; expected 0 or more"),
         (lambda: LayerNorm(over="batch"), r"over is 'batch'; expected 'channels' or 'sample'"),
         (lambda: Dense(0), r"units is 0; expected 1 or more"),
+        (lambda: GroupNorm(0), r"GroupNorm: groups is 0; expected 1 or more"),
+        (lambda: GroupNorm(1, epsilon=-1.0), r"GroupNorm: epsilon is -1\.0; expected 0 or more"),
+        (lambda: InstanceNorm(epsilon=-1.0), r"InstanceNorm: epsilon is -1\.0; expected 0 or more"),
+        (lambda: LocalResponseNorm(0), r"LocalResponseNorm: window is 0; expected 1 or more"),
+        (lambda: LocalResponseNorm(k=0.0), r"LocalResponseNorm: k is 0\.0 and alpha 0\.0001; expected above 0"),
+        (lambda: LocalResponseNorm(alpha=-1.0), r"LocalResponseNorm: k is 1\.0 and alpha -1\.0; expected above 0"),
+        (lambda: Gelu("erf"), r"Gelu: approximate is 'erf'; expected 'none' or 'tanh'"),
+        (lambda: Clip(1.0, 1.0), r"Clip: minimum is 1\.0; expected less than maximum 1\.0"),
+        (lambda: Resize(), r"Resize: expected either sizes or scales"),
+        (lambda: Resize((2,), (2.0,)), r"Resize: expected either sizes or scales"),
+        (lambda: Resize(2), r"Resize: sizes is 2; expected one for each spatial axis"),
+        (lambda: Resize(scales=2.0), r"Resize: scales is 2\.0; expected one for each spatial axis"),
+        (lambda: Resize((2.0,)), r"Resize: sizes is \(2\.0,\); expected a whole number"),
+        (lambda: Resize((2, 0)), r"Resize: sizes is \(2, 0\); expected 1 or more"),
+        (lambda: Resize(scales=(2, 0.0)), r"Resize: scales is \(2, 0\.0\); expected more than 0"),
+        (lambda: Resize((2,), method="area"), r"Resize: method is 'area'; expected one of \('nearest'"),
+        (lambda: Resize((2,), coordinates="asymmetric"), r"Resize: coordinates is 'asymmetric'; expected one of"),
+        (lambda: Pad(1), r"Pad: padding is 1; expected one entry per axis of a sample"),
+        (lambda: Pad(()), r"Pad: padding is \(\); expected one entry per axis of a sample"),
+        (lambda: Pad((0, (1, 2, 3))), r"Pad: padding is \(0, \(1, 2, 3\)\); expected a whole number"),
+        (lambda: Pad((0, (1, -1))), r"Pad: padding is \(\(0, 0\), \(1, -1\)\); expected 0 or more"),
+        (lambda: Pad((0, 1), "wrap"), r"Pad: mode is 'wrap'; expected one of \('constant'"),
+        (lambda: Slice(0, 1), r"Slice: start is 0; expected one entry per axis of a sample"),
+        (lambda: Slice((0, 0), (1,)), r"Slice: stop is \(1,\); .*one for each of 2 axes"),
+        (lambda: Slice((0,), (1,), 0), r"Slice: step is \(0,\); expected 1 or more on each axis"),
+        (lambda: Slice((0,), (1,), -1), r"Slice: step is \(-1,\); expected 1 or more on each axis"),
+        (lambda: Reshape(6), r"Reshape: shape is 6; expected one entry per axis of a sample"),
+        (lambda: Reshape((2, 0)), r"Reshape: shape is \(2, 0\); expected sizes of 1 or more"),
+        (lambda: Reshape((-1, -1)), r"Reshape: shape is \(-1, -1\); .* at most once"),
+        (lambda: Transpose((1, 2)), r"Transpose: axes is \(1, 2\); expected each of 0 to 1 once"),
+        (lambda: Transpose((0, 0)), r"Transpose: axes is \(0, 0\); expected each of 0 to 1 once"),
     ],
 )
 def test_impossible_options(make, message):
@@ -486,11 +744,35 @@ def test_impossible_options(make, message):
         (Crop(), [(1, 5), (1, 5, 5)], r"cannot crop \(1, 5\) to \(1, 5, 5\): the ranks differ"),
         (Dense(1), [(1, None)], r"fully connected layer must be a fixed number here"),
         (Flatten(), [(1, None)], r"fully connected layer must be a fixed number here"),
+        (GroupNorm(2), [(3, 5)], r"the input has 3 channels; expected a multiple of groups = 2"),
+        (GroupNorm(2), [(None, 5)], r"the number of channels must be a fixed number here"),
+        (InstanceNorm(), [(3,)], r"the input \(3,\) has no spatial axis to take statistics over"),
+        (Multiply(), [(2, 5), (1, 4)], r"the inputs \(2, 5\), \(1, 4\) do not fit together"),
+        (Multiply(), [(2, 5), (2,)], r"the inputs \(2, 5\), \(2,\) do not fit together"),
+        (Resize((2,)), [(3, 4, 5)], r"the input \(3, 4, 5\) has 2 spatial axes; Resize has 1"),
+        (Resize(scales=(0.5,)), [(3, 5)], r"scale 0\.5 turns the size 5 into 2\.5; expected a whole number"),
+        (Pad((0, 1)), [(3, 4, 5)], r"the input \(3, 4, 5\) has 3 axes; Pad: padding has 2"),
+        (Pad((0, 4), "reflect"), [(3, 4)], r"the input \(3, 4\) has too few elements to reflect"),
+        (Slice((0,), (1,)), [(3, 4)], r"the input \(3, 4\) has 2 axes; Slice: start has 1"),
+        (Reshape((4, -1)), [(3, 5)], r"the input \(3, 5\) cannot take the shape \(4, -1\)"),
+        (Reshape((3, 4)), [(3, 5)], r"the input \(3, 5\) cannot take the shape \(3, 4\)"),
+        (Reshape((5,)), [(3, 5)], r"the input \(3, 5\) cannot take the shape \(5,\)"),
+        (Transpose((1, 0)), [(3, 4, 5)], r"the input \(3, 4, 5\) has 3 axes; Transpose: axes has 2"),
     ],
 )
 def test_inputs_that_do_not_fit(op, shapes, message):
     with pytest.raises(LayerError, match=message):
         op.output_shape(*shapes)
+
+
+def test_open_sizes():
+    assert Multiply().output_shape((3, None, 1), (3, 1, 1), (1, 4, 1)) == (3, 4, 1)
+    assert Multiply().output_shape((3, None, 1), (3, 1, None)) == (3, None, None)
+    assert Resize(scales=(2, 0.5)).output_shape((3, None, 4)) == (3, None, 2)
+    assert Resize((7, 8)).output_shape((3, None, None)) == (3, 7, 8)
+    assert Pad((0, (1, 2))).output_shape((3, None)) == (3, None)
+    assert Slice((0, -2), (END, END)).output_shape((3, None)) == (3, None)
+    assert Reshape((3, -1, 2)).output_shape((6, None)) == (3, None, 2)
 
 
 def test_a_window_that_fits_nowhere_has_no_output():

@@ -53,6 +53,7 @@ EQUIVALENT = {
     for place, before, after, reason in (
         ("unfold", f"{PADDED} if _pads(window) else x", PADDED, "the condition only saves a copy where nothing pads"),
         ("_pads", f"return {ANY}", f"return -{ANY}", "-True is as true as True"),
+        ("_keys", "t <= 1", "t < 1", "at t = 1 both pieces are 0"),
         ("Crop.backward", f"return dx, {ZEROS}", f"return dx, -{ZEROS}", "-0 equals 0"),
     )
 }

@@ -4,12 +4,26 @@ import logging
 
 from minicam.errors import LayerError
 from minicam.graph import Graph, Node
-from minicam.ops import Add, BatchNorm, Concat, LayerNorm, Relu, Shape
+from minicam.ops import (
+    Add,
+    BatchNorm,
+    Concat,
+    Elu,
+    Gelu,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LeakyRelu,
+    LocalResponseNorm,
+    PRelu,
+    Relu,
+    Shape,
+)
 
 log = logging.getLogger("minicam")
 
-RECTIFIERS = (Relu,)
-GATHERERS = (Add, Concat, BatchNorm, LayerNorm)
+RECTIFIERS = (Relu, LeakyRelu, PRelu, Elu, Gelu)
+GATHERERS = (Add, Concat, BatchNorm, LayerNorm, GroupNorm, InstanceNorm, LocalResponseNorm)
 
 
 def choose_reduction_layer(graph: Graph) -> str:

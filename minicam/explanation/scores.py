@@ -10,11 +10,11 @@ import numpy as np
 from minicam.backend import Array, to_numpy
 from minicam.errors import TargetError
 from minicam.graph import Graph, close_names
-from minicam.ops import ConvTranspose, Crop, Dropout, Flatten, Softmax
+from minicam.ops import ConvTranspose, Crop, Dropout, Flatten, Resize, Softmax
 from minicam.resizing import imresize
 
 SOFTMAX, LOGITS, OUTPUT = "softmax scores", "logits", "output"
-KEEPS_LOGITS = (Crop, ConvTranspose, Dropout, Flatten)
+KEEPS_LOGITS = (Crop, ConvTranspose, Dropout, Flatten, Resize)
 
 
 @dataclass(frozen=True)

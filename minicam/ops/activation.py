@@ -63,3 +63,41 @@ class Dropout(Op):
 
     def backward(self, dy, y, x):
         return (dy,)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Op):
+    """y = 1 / (1 + exp(-x)). Adjoint: dx = dy y (1 - y).
+
+    >>> import numpy as np
+    >>> Sigmoid().forward(np.array([[[-1000., 0., 1000.]]]))
+    array([[[0. , 0.5, 1. ]]])
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"y"})
+
+    def forward(self, x):
+        xp = array_module(x)
+        small = xp.exp(-abs(x))  # at most 1, so that nothing overflows
+        return xp.where(x > 0, 1, small) / (1 + small)
+
+    def backward(self, dy, y, x):
+        return (dy * y * (1 - y),)
+
+
+@dataclass(frozen=True)
+class Tanh(Op):
+    """y = tanh(x). Adjoint: dx = dy (1 - y^2).
+
+    >>> import numpy as np
+    >>> Tanh().forward(np.array([[[-1000., 0., 1000.]]]))
+    array([[[-1.,  0.,  1.]]])
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"y"})
+
+    def forward(self, x):
+        return array_module(x).tanh(x)
+
+    def backward(self, dy, y, x):
+        return (dy * (1 - y**2),)

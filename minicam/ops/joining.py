@@ -1,5 +1,6 @@
 """Ops that join several feature maps, or fit one to another."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,13 +8,13 @@ from minicam.backend import Array, array_module
 from minicam.ops.base import Op, Shape, require
 
 
-def _merge(shapes: tuple[Shape, ...], first: int) -> Shape:
-    """The common part shape[first:] of all shapes; None gives way to a number."""
+def _merge(shapes: tuple[Shape, ...], first: int, yielding: tuple[int | None, ...] = (None,)) -> Shape:
+    """The common part shape[first:] of all shapes; None, and what else is yielding, gives way to another number."""
     misfit = f"the inputs {', '.join(map(str, shapes))} do not fit together"
     require(len({len(shape) for shape in shapes}) == 1, misfit)
     merged: list[int | None] = []
     for sizes in zip(*(shape[first:] for shape in shapes), strict=True):
-        found = {size for size in sizes if size is not None}
+        found = {size for size in sizes if size not in yielding}
         require(len(found) <= 1, misfit)
         merged.append(found.pop() if found else None)
     return tuple(merged)
@@ -38,6 +39,43 @@ class Add(Op):
 
     def backward(self, dy, y, *xs):
         return (dy,) * len(xs)
+
+
+@dataclass(frozen=True)
+class Multiply(Op):
+    """y = the product of all inputs. Where sizes differ, those of 1 are stretched to the others', so that a gate
+    (C, 1, ..., 1) weighs channels, as in squeeze-and-excitation, and (1, *space) weighs positions.
+
+    Adjoint: each input gets dy times the product of the other inputs, summed over the axes along which it is stretched.
+
+    >>> import numpy as np
+    >>> Multiply().forward(np.array([[[1., 2.], [3., 4.]]]), np.array([[[10.], [100.]]]))
+    array([[[ 10.,  20.],
+            [300., 400.]]])
+    """
+
+    arity: ClassVar[int | None] = None
+    reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        merged = _merge(shapes, first=0, yielding=(None, 1))
+        axes = zip(merged, *shapes, strict=True)
+        return tuple(size or (None if None in sizes else 1) for size, *sizes in axes)
+
+    def footprint(self, rank: int) -> None:
+        return None  # of a stretched input, every output position depends on the same position
+
+    def forward(self, *xs):
+        return math.prod(xs[1:], start=xs[0])
+
+    def backward(self, dy, y, *xs):
+        return tuple(_sum_stretched(math.prod((*xs[:i], *xs[i + 1 :]), start=dy), x.shape) for i, x in enumerate(xs))
+
+
+def _sum_stretched(dy: Array, shape: tuple[int, ...]) -> Array:
+    """dy summed over the axes that are 1 in `shape`, the samples apart."""
+    axes = tuple(axis for axis in range(1, dy.ndim) if shape[axis] == 1)
+    return dy.sum(axis=axes, keepdims=True)
 
 
 @dataclass(frozen=True)

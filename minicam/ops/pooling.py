@@ -157,3 +157,27 @@ class GlobalMaxPool(_GlobalPool):
         winner = x.reshape(*x.shape[:2], -1).argmax(axis=2)
         positions = xp.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
         return (dy * (positions == winner.reshape(y.shape)),)
+
+
+@dataclass(frozen=True)
+class ChannelMax(Op):
+    """y[n,0,i] = the largest x[n,c,i] over the channels c. x (N, C, *space) -> y (N, 1, *space).
+
+    Adjoint: dy goes to the largest channel of each position, to the first one where several are equal.
+
+    >>> import numpy as np
+    >>> ChannelMax().forward(np.array([[[1., 6.], [2., 5.]]]))
+    array([[[2., 6.]]])
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return (1, *shapes[0][1:])
+
+    def forward(self, x):
+        return x.max(axis=1, keepdims=True)
+
+    def backward(self, dy, y, x):
+        channels = array_module(x).arange(x.shape[1]).reshape(-1, *(1,) * (x.ndim - 2))
+        return (dy * (channels == x.argmax(axis=1)[:, None]),)

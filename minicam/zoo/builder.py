@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from minicam.graph import Graph, Node
 from minicam.ops import BatchNorm, Conv, Op, Relu, Shape
 
+PAD_BOTTOM_RIGHT = ((0, 1), (0, 1))
+"""For windows of 3 at stride 2: they then halve even sizes exactly, from the first row and column on."""
+
 
 class Builder:
     """Collects nodes in running order. `last` is the name of the layer added last."""
@@ -19,6 +22,11 @@ class Builder:
         self._nodes.append(Node(name, op, inputs or (self.last,)))
         self.last = name
         return name
+
+    def conv_relu(self, conv_name: str, relu_name: str, conv: Conv, *inputs: str) -> str:
+        """A convolution and its ReLU."""
+        self.add(conv_name, conv, *inputs)
+        return self.add(relu_name, Relu())
 
     def conv_norm(self, names: Sequence[str], conv: Conv, *inputs: str) -> str:
         """A convolution, its batch normalisation and, if a third name is given, a ReLU."""

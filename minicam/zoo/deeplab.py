@@ -6,8 +6,9 @@ network that MATLAB's semantic segmentation example trains, whose layer names th
 """
 
 from minicam.graph import Graph
-from minicam.ops import Add, Concat, Conv, ConvTranspose, Crop, MaxPool, Normalize, Relu, Softmax
-from minicam.zoo.builder import Builder
+from minicam.ops import Concat, Conv, ConvTranspose, Crop, Softmax
+from minicam.zoo.builder import PAD_BOTTOM_RIGHT, Builder
+from minicam.zoo.resnet import residual_stage, stem
 
 CAMVID_CLASSES = (
     "Sky",
@@ -45,41 +46,14 @@ def deeplabv3plus_resnet18(
     Any input size works whose centre crops fit, among them all multiples of 16 from 16 x 16 on.
     """
     b = Builder("image", input_shape)
-    b.add("data", Normalize())
-    b.conv_norm(("conv1", "bn_conv1", "conv1_relu"), Conv(64, (7, 7), stride=2, padding=3))
-    b.add("pool1", MaxPool((3, 3), stride=2, padding=1))
-    skip = _residual_stages(b)
+    stem(b)
+    skip = residual_stage(b, 2, 64)
+    residual_stage(b, 3, 128, stride=2)
+    residual_stage(b, 4, 256, stride=2, padding=PAD_BOTTOM_RIGHT)  # "same", unlike stage 3
+    residual_stage(b, 5, 512, dilation=2)  # keeps the resolution, so that its output is at 1/16 of the input
     _atrous_pyramid(b)
     _decoder(b, skip, classes)
     return b.graph()
-
-
-def _residual_stages(b: Builder) -> str:
-    """Stages 2 to 5, two blocks each; returns the end of stage 2, which the decoder reads again.
-
-    Stage 5 keeps the resolution (stride 1) and dilates instead, so that its output is at 1/16 of the input.
-    """
-    same_at_stride_2 = ((0, 1), (0, 1))  # "same": the odd pixel of padding at the bottom and right
-    filters = {2: 64, 3: 128, 4: 256, 5: 512}
-    for stage, k in filters.items():
-        stride = 2 if stage in (3, 4) else 1
-        dilation = 2 if stage == 5 else 1
-        first = Conv(k, (3, 3), stride=stride, padding=same_at_stride_2 if stage == 4 else 1)
-        later = Conv(k, (3, 3), dilation=dilation, padding=dilation)
-        _residual_block(b, f"{stage}a", first, later, None if stage == 2 else Conv(k, (1, 1), stride=stride))
-        _residual_block(b, f"{stage}b", later, later, None)
-        if stage == 2:
-            skip = b.last
-    return skip
-
-
-def _residual_block(b: Builder, name: str, first: Conv, second: Conv, projection: Conv | None) -> None:
-    source = b.last
-    b.conv_norm((f"res{name}_branch2a", f"bn{name}_branch2a", f"res{name}_branch2a_relu"), first)
-    residual = b.conv_norm((f"res{name}_branch2b", f"bn{name}_branch2b"), second)
-    shortcut = b.conv_norm((f"res{name}_branch1", f"bn{name}_branch1"), projection, source) if projection else source
-    b.add(f"res{name}", Add(), residual, shortcut)
-    b.add(f"res{name}_relu", Relu())
 
 
 def _atrous_pyramid(b: Builder) -> None:
