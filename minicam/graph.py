@@ -184,11 +184,11 @@ class Graph:
         shapes = self.shapes({name: array.shape[1:] for name, array in feeds.items()})
         for node in self.nodes:
             if node.name in self.parameter_shapes and all(name in shapes for name in node.inputs):
-                wanted = node.op.parameter_shapes(*(shapes[name] for name in node.inputs))
-                if wanted != self.parameter_shapes[node.name]:
+                needed = node.op.parameter_shapes(*(shapes[name] for name in node.inputs))
+                if needed != self.parameter_shapes[node.name]:
                     raise LayerError(
                         f"layer {node.name!r} ({type(node.op).__name__}) has parameters for inputs of another size: "
-                        f"{self.parameter_shapes[node.name]}; this input needs {wanted}"
+                        f"{self.parameter_shapes[node.name]}; this input needs {needed}"
                     )
 
     @cached_property

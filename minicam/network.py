@@ -1,14 +1,16 @@
 """A graph together with its parameters, and what its outputs mean."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from minicam import summary
 from minicam.backend import Array, array_module, device_module
-from minicam.errors import LayerError
-from minicam.fast import local
+from minicam.engine import PlainGraph
+from minicam.errors import LayerError, MinicamError
+from minicam.fast import FastGraph, local
 from minicam.graph import Graph, Values
 from minicam.ops import Shape
 from minicam.patches import Patch
@@ -17,8 +19,11 @@ from minicam.patches import Patch
 class Network:
     """A graph, its parameters, and optionally class names and colours.
 
-    parameters: layer -> parameter -> array; any floating type, computed in float32 (or in float64 for float64 input).
+    parameters: layer -> parameter -> array; of any floating type, computed in float32 (float64 for float64 input).
     classes: names of the output channels. colors: one (red, green, blue), 0 to 255, per class.
+    precision: "fast" (float32 within 2e-5 of float64, relative to each layer's peak) or "exact" (the plain
+    definitions). threads: of the fast path; None: MINICAM_THREADS, or the machine's. The fast path is for float32 on
+    the CPU; all else takes the plain definitions.
     Raises LayerError where parameters are missing, unknown or of the wrong shape, or the colours do not match.
     """
 
@@ -29,6 +34,8 @@ class Network:
         classes: Sequence[str] = (),
         colors: Sequence[Sequence[int]] = (),
         device: str = "cpu",
+        precision: str = "fast",
+        threads: int | None = None,
     ):
         check_parameters(graph, parameters)
         if colors and len(colors) != len(classes):
@@ -36,9 +43,14 @@ class Network:
         self.graph = graph
         self.classes = tuple(classes)
         self.colors = tuple((int(r), int(g), int(b)) for r, g, b in colors)
+        if precision not in ("fast", "exact"):
+            raise MinicamError(f"precision is {precision!r}; expected 'fast' or 'exact'")
+        self.precision = precision
+        self._threads = threads
         self._module = device_module(device)
         self._stored = {layer: dict(arrays) for layer, arrays in parameters.items()}
         self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
+        self._engines: dict[np.dtype, PlainGraph | FastGraph] = {}
 
     @property
     def layers(self) -> list[str]:
@@ -74,7 +86,7 @@ class Network:
         keep = self.graph.outputs if keep is None else keep
         if isinstance(keep, str):
             raise LayerError(f"keep is the string {keep!r}; expected a list of layer names: [{keep!r}]")
-        return self.graph.forward(self.parameters(dtype), feeds, keep)
+        return self._engine(dtype).forward(feeds, keep)
 
     def backward(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
         """Gradients of the sum over the seeds of <seed, layer> at the layers in `wrt`; see `Graph.backward`.
@@ -84,7 +96,12 @@ class Network:
         dtype = self._dtype(values)
         if all(isinstance(seed, Patch) for seed in seeds.values()):
             return local.backward(self.graph, self.parameters(dtype), values, seeds, wrt)
-        return self.graph.backward(self.parameters(dtype), values, self._cast_seeds(seeds, dtype), wrt)
+        return self._engine(dtype).backward(values, self._cast_seeds(seeds, dtype), wrt)
+
+    def channel_sums(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
+        """What `backward` gives, summed over the positions: layer -> (N, C). All that Grad-CAM needs, and cheaper."""
+        dtype = self._dtype(values)
+        return self._engine(dtype).channel_sums(values, self._cast_seeds(seeds, dtype), wrt)
 
     def backward_params(self, values: Values, seeds: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         """The same for all parameters: layer -> parameter -> gradient; see `Graph.backward_params`."""
@@ -94,6 +111,31 @@ class Network:
     def summary(self) -> str:
         """A table: name, op, output shape, parameters, receptive field and stride where defined."""
         return summary.table(self.graph)
+
+    def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
+        """work(item) for every item, by as many threads as there are where the fast path is in use."""
+        self._engine(np.dtype(np.float32)).each(work, items)
+
+    def resize(self, maps: Array, size: Sequence[int], method: str = "bicubic") -> Array:
+        """maps (T, *space) -> (T, *size), as `imresize` does with mirrored edges."""
+        return self._engine(maps.dtype).resize(maps, size, method)
+
+    def largest_channel(self, scores: Array) -> np.ndarray:
+        """scores (C, *space) -> (*space) uint8: the channel with the largest score, the first of equal ones. Raises
+        LayerError for more than 256 channels."""
+        if len(scores) > 256:
+            raise LayerError(f"the output has {len(scores)} channels; labels are uint8 and reach to 256 classes")
+        return self._engine(scores.dtype).labels(scores)
+
+    def _engine(self, dtype: np.dtype) -> PlainGraph | FastGraph:
+        if dtype not in self._engines:
+            fast = self.precision == "fast" and dtype == np.float32 and self._module is np
+            self._engines[dtype] = (
+                FastGraph(self.graph, self.parameters(dtype), self._threads)
+                if fast
+                else PlainGraph(self.graph, self.parameters(dtype))
+            )
+        return self._engines[dtype]
 
     @property
     def _input_name(self) -> str:

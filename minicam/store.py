@@ -59,21 +59,27 @@ class Report:
     check: float | None
 
 
-def load(path: str | os.PathLike[str] | None = None, device: str = "auto", max_bytes: int = 2 * 2**30) -> Network:
+def load(
+    path: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "fast",
+    threads: int | None = None,
+    max_bytes: int = 2 * 2**30,
+) -> Network:
     """The network in a file; by default, or by its plain name, the CamVid network that comes with minicam.
 
     Parameters keep the type that they are stored in. Raises ModelFileError, naming the file, the object in it and the
     rule, for a file that is not there, damaged, hostile, larger than max_bytes, or not a minicam network; DeviceError
-    for a device ("auto", "cpu", "gpu") that cannot be used.
+    for a device ("auto", "cpu", "gpu") that cannot be used. precision, threads: see `Network`.
     """
-    return _read(_located(path), device, max_bytes)[0]
+    return _read(_located(path), max_bytes, device=device, precision=precision, threads=threads)[0]
 
 
 def verify(path: str | os.PathLike[str] | None = None, device: str = "auto", max_bytes: int = 2 * 2**30) -> Report:
     """Load a file with all its rules, and compute its own example in float32. Errors as for `load`; ModelFileError
     where a layer differs from the example by more than the stored tolerance."""
     path = _located(path)
-    network, example = _read(path, device, max_bytes)
+    network, example = _read(path, max_bytes, device=device)
     with naming(path, "checked"):
         difference = None if example is None else _difference(network, example)
     parameters = sum(math.prod(s) for shapes in network.graph.parameter_shapes.values() for s in shapes.values())
@@ -133,7 +139,8 @@ def _located(path: str | os.PathLike[str] | None) -> Path:
     raise ModelFileError(f"{BUNDLED}: is neither {' nor '.join(map(str, places))}; reinstall minicam or name a file")
 
 
-def _read(path: Path, device: str, max_bytes: int) -> tuple[Network, Example | None]:
+def _read(path: Path, max_bytes: int, **options: Any) -> tuple[Network, Example | None]:
+    """The network, made with these options, and the example."""
     with open_file(path, max_bytes) as file:
         _check_format(file)
         tree = read_tree(file)
@@ -144,7 +151,7 @@ def _read(path: Path, device: str, max_bytes: int) -> tuple[Network, Example | N
             for layer, shapes in graph.parameter_shapes.items()
         }
         example = _read_example(tree, graph)
-    return Network(graph, parameters, classes, colors, device), example
+    return Network(graph, parameters, classes, colors, **options), example
 
 
 def _check_format(file: Any) -> None:

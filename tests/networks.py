@@ -11,7 +11,7 @@ CLASSES = ("Sky", "Road", "Car")
 COLORS = ((128, 128, 128), (128, 64, 128), (64, 0, 128))
 
 
-def with_random_parameters(builder: Builder, classes=(), colors=(), seed: int = 0) -> Network:
+def with_random_parameters(builder: Builder, classes=(), colors=(), seed: int = 0, **options) -> Network:
     """The builder's network with small random offsets everywhere, so that no term of a gradient vanishes."""
     graph = builder.graph()
     random = np.random.default_rng(seed)
@@ -22,10 +22,10 @@ def with_random_parameters(builder: Builder, classes=(), colors=(), seed: int = 
                 array += 0.3 * random.standard_normal(array.shape).astype(np.float32)
     if "data" in parameters:
         parameters["data"] = {"mean": np.full(3, 110, np.float32), "std": np.full(3, 70, np.float32)}
-    return Network(graph, parameters, classes, colors)
+    return Network(graph, parameters, classes, colors, **options)
 
 
-def segmenter(space: tuple[int, int] = (18, 24), seed: int = 0) -> Network:
+def segmenter(space: tuple[int, int] = (18, 24), seed: int = 0, **options) -> Network:
     """A segmentation network in miniature: stride 2, a ReLU, upsampling, crop, softmax over three classes."""
     b = Builder("image", (3, *space))
     b.add("data", Normalize())
@@ -37,7 +37,7 @@ def segmenter(space: tuple[int, int] = (18, 24), seed: int = 0) -> Network:
     b.add("upsample", ConvTranspose(3, (4, 4), stride=2, cropping=1, groups=3))
     b.add("crop", Crop(), "upsample", "data")
     b.add("softmax", Softmax())
-    return with_random_parameters(b, CLASSES, COLORS, seed)
+    return with_random_parameters(b, CLASSES, COLORS, seed, **options)
 
 
 def classifier(seed: int = 0) -> Network:

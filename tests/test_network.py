@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import segmenter, street
 
-from minicam import DeviceError, Graph, LayerError, Network, Node
+from minicam import DeviceError, Graph, LayerError, MinicamError, Network, Node
 from minicam.ops import Add, Conv, Dense, MaxPool, Normalize, Relu, Softmax
 from minicam.summary import table
 from minicam.zoo import initial_parameters
@@ -236,6 +237,33 @@ def test_importing_minicam_imports_nothing_heavy():
     loaded = set(done.stdout.split())
     assert {"minicam", "numpy"} <= loaded
     assert loaded.isdisjoint({"h5py", "scipy", "PIL", "matplotlib", "cupy", "tqdm"})
+
+
+def test_precision_is_fast_or_exact():
+    with pytest.raises(MinicamError, match=r"precision is 'double'; expected 'fast' or 'exact'"):
+        segmenter(precision="double")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_fast_path_is_for_float32_and_agrees_with_the_plain_definitions(dtype):
+    x = np.moveaxis(street(), -1, 0)[None].astype(dtype)
+    exact, fast = segmenter(precision="exact"), segmenter(threads=2)
+    layers = ["relu1", "conv2", "softmax"]
+    found, expected = fast.forward(x, layers), exact.forward(x, layers)
+    seed = {"softmax": np.random.default_rng(0).standard_normal(expected["softmax"].shape).astype(dtype)}
+    bound = 0 if dtype == np.float64 else 2e-5
+    for layer in layers:
+        assert np.abs(found[layer] - expected[layer]).max() <= bound * np.abs(expected[layer]).max()
+    gradient, reference = fast.backward(found, seed, ["relu1"]), exact.backward(expected, seed, ["relu1"])
+    assert np.abs(gradient["relu1"] - reference["relu1"]).max() <= bound * np.abs(reference["relu1"]).max()
+    sums, references = (net.channel_sums(v, seed, ["relu1"]) for net, v in ((fast, found), (exact, expected)))
+    np.testing.assert_allclose(references["relu1"], reference["relu1"].sum(axis=(2, 3)), rtol=1e-4)
+    assert np.abs(sums["relu1"] - references["relu1"]).max() <= 10 * bound * np.abs(references["relu1"]).max()
+
+
+def test_labels_are_bytes():
+    with pytest.raises(LayerError, match=r"the output has 257 channels"):
+        segmenter().largest_channel(np.zeros((257, 2, 2), np.float32))
 
 
 def test_a_dense_layer_refuses_another_input_size():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minicam.errors import MinicamError
-from minicam.explanation.methods import METHODS
+from minicam.explanation.methods import METHODS, WEIGHTED
 from minicam.resizing import EDGES
 from minicam.resizing import METHODS as RESIZING
 
@@ -39,7 +39,12 @@ class Options:
                 _check("upsampling of an axis", one, RESIZING)
         _check("edges", self.edges, EDGES)
         _check("alpha", self.alpha, ("mean", "sum"))
-        _check("method", self.method, tuple(METHODS))
+        _check("method", self.method, METHODS)
+
+    @property
+    def sums_will_do(self) -> bool:
+        """Whether the maps need of a gradient only the sums over its positions, where all positions count."""
+        return self.method in WEIGHTED and not self.truncate and not self.keep_gradients
 
 
 def _check(name: str, value: object, choices: Sequence[str]) -> None:

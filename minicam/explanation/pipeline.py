@@ -12,7 +12,7 @@ from minicam.explanation import passes
 from minicam.explanation.defaults import choose_feature_layer, choose_reduction_layer
 from minicam.explanation.inputs import Sample, is_batch, samples
 from minicam.explanation.linear import linear_head
-from minicam.explanation.methods import METHODS, channel_weights, support
+from minicam.explanation.methods import LOCAL, WEIGHTED, channel_sums, channel_weights, support
 from minicam.explanation.options import Options
 from minicam.explanation.result import CAM, Explanation
 from minicam.explanation.scores import LOGITS, Scores, score_kind
@@ -83,13 +83,11 @@ def _explain_sample(
     scores = Scores(values[reduction_layer][0], score_kind(net.graph, reduction_layer), net.classes, sample.space)
     seeds = [target.seed(scores) for target in _targets(targets, scores)]
     maps = {layer: _Maps(values[layer][0], len(seeds), options) for layer in layers}
-    plan = passes.planned(net.graph, values, seeds, reduction_layer, layers)
+    plan = passes.planned(net.graph, values, seeds, reduction_layer, layers, options.sums_will_do)
     for one in options.progress(plan) if options.progress else plan:
-        for i, gradients in passes.gradients(net, values, seeds, one, reduction_layer, layers):
-            for layer in layers:
-                maps[layer].add(i, gradients[layer])
+        passes.run(net, values, seeds, one, reduction_layer, layers, lambda i, layer, found: maps[layer].add(i, found))
     cams = [_cam(net, sample, scores, seeds, maps[layer], layer, reduction_layer, options) for layer in layers]
-    return Explanation(labels(values[output][0], sample.space) if output else None, cams)
+    return Explanation(labels(net, values[output][0], sample.space) if output else None, cams)
 
 
 class _Maps:
@@ -103,10 +101,18 @@ class _Maps:
         self.outside = np.zeros(count)
         self.gradients = xp.zeros((count, channels, *space), activations.dtype) if options.keep_gradients else None
 
-    def add(self, i: int, gradient: Patch) -> None:
-        """The i-th target's gradient (K, *space) at the layer."""
-        self.alpha[i] = channel_weights(gradient, self.options.alpha)
-        raw = METHODS[self.options.method](self.activations, gradient, self.alpha[i])
+    def add(self, i: int, gradient: Patch | Array) -> None:
+        """The i-th target's gradient (K, *space) at the layer; or, of a target over all positions, its sums (K,)."""
+        sums = channel_sums(gradient) if isinstance(gradient, Patch) else gradient
+        self.alpha[i] = channel_weights(sums, self.raw.shape[1:], self.options.alpha)
+        if not isinstance(gradient, Patch):
+            self.raw[i] = WEIGHTED[self.options.method](self.activations, self.alpha[i])
+            return
+        raw = (
+            WEIGHTED[self.options.method](self.activations, self.alpha[i])
+            if self.options.method in WEIGHTED
+            else LOCAL[self.options.method](self.activations, gradient)
+        )
         inside = support(gradient)
         mass = raw.clip(min=0)
         self.outside[i] = float(mass[~inside].sum() / mass.sum()) if mass.any() else 0.0
@@ -126,7 +132,7 @@ def _cam(
     options: Options,
 ) -> CAM:
     return CAM(
-        maps=to_numpy(_upsampled(maps.raw, sample.space, options)),
+        maps=to_numpy(_upsampled(net, maps.raw, sample.space, options)),
         raw=to_numpy(maps.raw),
         alpha=to_numpy(maps.alpha),
         activations=to_numpy(maps.activations),
@@ -173,7 +179,7 @@ def _targets(wanted: Any, scores: Scores) -> list[Target]:
     return [Class(int(c)) for c in np.argsort(-totals, kind="stable")[:LARGEST_CLASSES]]
 
 
-def _upsampled(raw: Array, space: tuple[int, ...], options: Options) -> Array:
+def _upsampled(net: Network, raw: Array, space: tuple[int, ...], options: Options) -> Array:
     """max(raw, 0) at the size of the input: (T, *feature space) -> (T, *space)."""
     rectified = raw.clip(min=0)
     if options.upsampling == "none":
@@ -182,8 +188,8 @@ def _upsampled(raw: Array, space: tuple[int, ...], options: Options) -> Array:
     methods = [options.upsampling] * rank if isinstance(options.upsampling, str) else list(options.upsampling)
     if len(methods) != rank:
         raise LayerError(f"upsampling names {len(methods)} axes; the maps have {rank}")
-    if len(set(methods)) == 1:
-        return imresize(rectified, space, methods[0], options.edges, axes=tuple(range(1, raw.ndim)))
+    if len(set(methods)) == 1 and options.edges == "mirror":
+        return net.resize(rectified, space, methods[0])
     for axis, (size, method) in enumerate(zip(space, methods, strict=True), start=1):
         rectified = imresize(rectified, (size,), method, options.edges, axes=(axis,))
     return rectified

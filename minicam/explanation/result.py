@@ -21,7 +21,8 @@ class CAM:
     targets: a name for each; scores (T,): the number explained; positions (T,): how many outputs it sums.
     score_kind: what these are: "softmax scores", "logits" or "output". method, truncated: as asked for.
     outside (T,): the fraction of the map's mass, before truncation, where the gradient is 0: what cannot have had an
-    influence on the score to first order. notes: what a reader should know about these maps.
+    influence on the score to first order; 0 for targets over all positions.
+    notes: what a reader should know about these maps.
     marks: per target where it lies in the image: (row, column), a mask (H, W), or None for everywhere.
     """
 

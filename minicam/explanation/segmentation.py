@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array
 from minicam.errors import LayerError
 from minicam.explanation.defaults import has_extent
 from minicam.explanation.inputs import is_batch, samples
@@ -24,7 +24,7 @@ def segment(net: Network, image: Any) -> np.ndarray:
     found = []
     for sample in samples(net, image):
         scores = net.forward(sample.x, keep=[output])[output]
-        found.append(labels(scores[0], sample.space))
+        found.append(labels(net, scores[0], sample.space))
     return np.stack(found) if is_batch(net, image) else found[0]
 
 
@@ -35,8 +35,6 @@ def label_layer(net: Network) -> str | None:
     return output if len(shape) == len(net.input_shape) and has_extent(shape) and shape[0] != 1 else None
 
 
-def labels(scores: Array, space: tuple[int, ...]) -> np.ndarray:
+def labels(net: Network, scores: Array, space: tuple[int, ...]) -> np.ndarray:
     """scores (C, *cells) -> (*space) uint8."""
-    if len(scores) > 256:
-        raise LayerError(f"the output has {len(scores)} channels; labels are uint8 and reach to 256 classes")
-    return imresize(to_numpy(scores.argmax(axis=0)).astype(np.uint8), space, method="nearest")
+    return imresize(net.largest_channel(scores), space, method="nearest")

@@ -6,6 +6,7 @@ P: the output of the reduction layer (scores or logits), M: the pixels of intere
 2017, equation 1, where M is one number; Vinogradova, Dibrov and Myers, AAAI 2020 (arXiv:2002.11434), equation 1.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -23,6 +24,7 @@ class Seed(NamedTuple):
 
     name: as in titles. score: the number. positions: how many outputs it sums. gradient: of the score (C, *space).
     mark: where it lies in the image, for pictures: (row, column), a mask (H, W), or None for everywhere.
+    everywhere: whether the gradient is the same at every position.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Seed(NamedTuple):
     positions: int
     gradient: Patch
     mark: Any = None
+    everywhere: bool = False
 
 
 class Target(Protocol):
@@ -44,7 +47,7 @@ class Class:
 
     def seed(self, scores: Scores) -> Seed:
         c = scores.class_index(self.c)
-        return _summed(scores, {c: 1}, np.ones(scores.space, bool), scores.class_name(c))
+        return _everywhere(scores, {c: 1}, scores.class_name(c))
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Contrast:
         if a == b:
             raise TargetError(f"the contrast is between {self.a!r} and itself, which is always 0")
         if self.mask is None:
-            return _summed(scores, {a: 1, b: -1}, np.ones(scores.space, bool), name)
+            return _everywhere(scores, {a: 1, b: -1}, name)
         region = Region(self.mask, self.a).seed(scores)
         return _summed(scores, {a: 1, b: -1}, scores.cells(region.mark), f"{name} in region", region.mark)
 
@@ -212,6 +215,18 @@ def _as_target(one: Any) -> Target:
     if callable(one):
         return Function(one)
     raise TargetError(f"{one!r} is not a target; expected a class name, a 0-based index or one of minicam's targets")
+
+
+def _everywhere(scores: Scores, signs: dict[int, int], name: str) -> Seed:
+    """The sum of signed channels over all positions."""
+    xp = array_module(scores.values)
+    gradient = xp.zeros((len(scores.values), *(1,) * len(scores.space)), scores.values.dtype)
+    score = 0.0
+    for c, sign in signs.items():
+        gradient[c] = sign
+        score += sign * float(scores.values[c].sum(dtype=np.float64))
+    patch = whole(xp.broadcast_to(gradient, scores.values.shape), len(scores.space))
+    return Seed(name, score, math.prod(scores.space), patch, everywhere=True)
 
 
 def _over(scores: Scores, c: int, cells: np.ndarray, name: str) -> Seed:
