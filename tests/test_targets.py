@@ -204,6 +204,7 @@ def test_hirescam_is_gradient_times_activation():
         cam.raw, (cam.gradients * cam.activations).sum(axis=1), atol=1e-6 * np.abs(cam.raw).max()
     )
     assert cam.method == "hirescam"
+    assert cam.titles[0] == "Car (relu1, hirescam)"
     assert cam.outside.tolist() == [0, 0]
 
 

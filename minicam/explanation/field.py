@@ -36,15 +36,18 @@ class AlphaField:
 
     def similarity_to(self, row: int, column: int) -> np.ndarray:
         """The part of `similarity` that compares with the pixel of the grid nearest to (row, column), (R, S)."""
-        nearest = int(np.abs(self.rows - row).argmin()), int(np.abs(self.columns - column).argmin())
-        return self.similarity[nearest]
+        return self.similarity[self._nearest(row, column)]
+
+    def _nearest(self, row: int, column: int) -> tuple[int, int]:
+        return int(np.abs(self.rows - row).argmin()), int(np.abs(self.columns - column).argmin())
 
     def figure(self, image: Any, pixel: tuple[int, int] | None = None) -> Any:
-        """The similarity of every location to one (default: the grid's middle, drawn as a dot) over the image, and the
-        length of alpha: a matplotlib Figure."""
+        """The similarity of every location to the grid's pixel nearest to `pixel` (default: its middle), drawn as a dot,
+        over the image, and the length of alpha: a matplotlib Figure."""
         from minicam import figures
 
-        row, column = pixel or (int(self.rows[len(self.rows) // 2]), int(self.columns[len(self.columns) // 2]))
+        r, s = self._nearest(*pixel) if pixel else (len(self.rows) // 2, len(self.columns) // 2)
+        row, column = int(self.rows[r]), int(self.columns[s])
         maps = [self.similarity_to(row, column), np.linalg.norm(self.alpha, axis=-1)]
         titles = [f"alpha of {self.target} ({self.feature_layer}): cosine similarity to the dot", "length of alpha"]
         return figures.panels_figure(image, None, (), (), maps, titles, marks=[(row, column), None])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicam.errors import MinicamError
+from minicam.explanation.scores import SOFTMAX
 from minicam.files import replaced_when_written
 
 
@@ -47,9 +48,13 @@ class CAM:
 
     @property
     def titles(self) -> list[str]:
-        """One per target, as in "Road (res5b_relu)", and "Road (res5b_relu, logits)" where no softmax is in play."""
-        kind = "" if self.score_kind == "softmax scores" else f", {self.score_kind}"
-        return [f"{target} ({self.feature_layer}{kind})" for target in self.targets]
+        """One per target, as in "Road (res5b_relu)"; what differs from Grad-CAM of softmax scores is named as well, as in
+        "Road (res5b_relu, logits, hirescam, truncated)"."""
+        said = [self.feature_layer]
+        said += [self.score_kind] if self.score_kind != SOFTMAX else []
+        said += [self.method] if self.method != "gradcam" else []
+        said += ["truncated"] if self.truncated else []
+        return [f"{target} ({', '.join(said)})" for target in self.targets]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all arrays and names but `marks` as a NumPy .npz file, which appears whole or not at all."""
