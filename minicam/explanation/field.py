@@ -42,8 +42,8 @@ class AlphaField:
         return int(np.abs(self.rows - row).argmin()), int(np.abs(self.columns - column).argmin())
 
     def figure(self, image: Any, pixel: tuple[int, int] | None = None) -> Any:
-        """The similarity of every location to the grid's pixel nearest to `pixel` (default: its middle), drawn as a dot,
-        over the image, and the length of alpha: a matplotlib Figure."""
+        """A matplotlib Figure over the image: the similarity of every location to the pixel of the grid nearest to
+        `pixel` (default: the grid's middle), drawn as a dot; and the length of alpha."""
         from minicam import figures
 
         r, s = self._nearest(*pixel) if pixel else (len(self.rows) // 2, len(self.columns) // 2)

@@ -48,7 +48,7 @@ class CAM:
 
     @property
     def titles(self) -> list[str]:
-        """One per target, as in "Road (res5b_relu)"; what differs from Grad-CAM of softmax scores is named as well, as in
+        """One per target, as in "Road (res5b_relu)"; what differs from Grad-CAM of softmax scores is named as well:
         "Road (res5b_relu, logits, hirescam, truncated)"."""
         said = [self.feature_layer]
         said += [self.score_kind] if self.score_kind != SOFTMAX else []
