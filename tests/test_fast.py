@@ -462,6 +462,17 @@ def test_an_error_in_a_block_is_raised():
         WORKERS.run(work, range(6))
 
 
+def test_passes_asked_for_by_several_threads(deeplab):
+    """Also by the workers themselves, all of which are then busy."""
+    fast, _ = deeplab
+    feeds = [{"image": image(1, 48, 80) + k} for k in range(4)]
+    alone = [fast.forward(feed, ["softmax-out"])["softmax-out"] for feed in feeds]
+    together: dict[int, np.ndarray] = {}
+    fast.each(lambda k: together.update({k: fast.forward(feeds[k], ["softmax-out"])["softmax-out"]}), range(4))
+    for k in range(4):
+        np.testing.assert_array_equal(together[k], alone[k])
+
+
 def test_without_a_blas_that_can_be_held_to_one_thread_there_is_one_worker(monkeypatch):
     monkeypatch.setattr("minicam.fast.threads._blas", lambda: None)
     assert Workers(4).threads == 1

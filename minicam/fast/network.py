@@ -1,6 +1,7 @@
 """A graph with its parameters, computed fast: up to rounding, the results of `Graph.forward` and `Graph.backward`."""
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ LARGEST_GRADIENT = 1 << 24
 class FastGraph:
     """A graph with float32 parameters in main memory. threads: None: `default_threads()`.
 
-    What follows from the parameters (weights with the batch normalisation folded in, their Winograd transforms) is made
-    at its first use and kept: the parameters must not be changed afterwards.
+    What follows from the parameters (weights with the batch normalisation folded in) is made at its first use and kept:
+    the parameters must not be changed afterwards. Passes asked for by several threads take turns.
     """
 
     def __init__(self, graph: Graph, parameters: Parameters, threads: int | None = None):
@@ -32,6 +33,7 @@ class FastGraph:
         self._workers = Workers(threads)
         self._prepared = Prepared(parameters)
         self._forward = Forward(graph, self._prepared, self._workers)
+        self._turn = threading.RLock()
 
     @property
     def threads(self) -> int:
@@ -39,7 +41,8 @@ class FastGraph:
 
     def forward(self, feeds: Mapping[str, Array], keep: Iterable[str]) -> Values:
         """The layers in `keep`; see `Graph.forward`. feeds: float32 NumPy arrays."""
-        return self._forward(feeds, keep)
+        with self._turn:
+            return self._forward(feeds, keep)
 
     def backward(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
         """Gradients at the layers in `wrt`: see `Graph.backward`."""
@@ -98,4 +101,5 @@ class FastGraph:
         needed = {name for node in path for name in (node.name, *node.inputs)}
         arrays = {name: _array(name, values, shapes) for name in needed}
         run = Backward(path, depends, arrays, shapes, wrt, self._prepared, self._workers, means_only)
-        return run.run(seeds)
+        with self._turn:
+            return run.run(seeds)

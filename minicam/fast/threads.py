@@ -115,7 +115,8 @@ class Workers:
                 take_blocks()
             finally:
                 for future in futures:
-                    future.result()
+                    if not future.cancel():  # one that has not begun, all threads being busy, is no longer needed
+                        future.result()
 
     def scratch(self, name: str, *shape: int) -> np.ndarray:
         """This thread's float32 memory of that name, with what was left in it; the next call may hand it out again."""
