@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array, array_module, to_numpy
 from minicam.graph import Graph, Parameters, Values
 from minicam.resizing import imresize
 
@@ -33,6 +33,10 @@ class PlainGraph:
         """work(item) for every item."""
         for item in items:
             work(item)
+
+    def weighted_sum(self, weights: Array, activations: Array) -> Array:
+        """raw[t,i] = sum over k of weights[t,k] * activations[k,i]: (T, K), (K, *space) -> (T, *space)."""
+        return array_module(activations).tensordot(weights, activations, axes=1)
 
     def resize(self, x: Array, size: Sequence[int], method: str = "bicubic") -> Array:
         """x (T, *space) -> (T, *size), see `imresize`."""

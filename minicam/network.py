@@ -116,6 +116,10 @@ class Network:
         """work(item) for every item, by as many threads as there are where the fast path is in use."""
         self._engine(np.dtype(np.float32)).each(work, items)
 
+    def weighted_sum(self, weights: Array, activations: Array) -> Array:
+        """weights (T, K), activations (K, *space) -> (T, *space): the sum over the channels k."""
+        return self._engine(activations.dtype).weighted_sum(weights, activations)
+
     def resize(self, maps: Array, size: Sequence[int], method: str = "bicubic") -> Array:
         """maps (T, *space) -> (T, *size), as `imresize` does with mirrored edges."""
         return self._engine(maps.dtype).resize(maps, size, method)

@@ -261,6 +261,16 @@ def test_the_fast_path_is_for_float32_and_agrees_with_the_plain_definitions(dtyp
     assert np.abs(sums["relu1"] - references["relu1"]).max() <= 10 * bound * np.abs(references["relu1"]).max()
 
 
+def test_weighted_sums_and_labels_are_those_of_the_plain_definitions():
+    fast, exact = segmenter(), segmenter(precision="exact")
+    values = fast.forward(np.moveaxis(street(), -1, 0)[None], ["conv1"])["conv1"][0]
+    weights = np.random.default_rng(0).standard_normal((4, len(values))).astype(np.float32)
+    expected = np.einsum("tk,khw->thw", weights, values)
+    for net in (fast, exact):
+        np.testing.assert_allclose(net.weighted_sum(weights, values), expected, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_array_equal(net.largest_channel(values), values.argmax(axis=0))
+
+
 def test_labels_are_bytes():
     with pytest.raises(LayerError, match=r"the output has 257 channels"):
         segmenter().largest_channel(np.zeros((257, 2, 2), np.float32))

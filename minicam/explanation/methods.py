@@ -1,12 +1,17 @@
-"""From a feature map and the gradient of one target's score to a signed map, for one sample.
+"""From a feature map and the gradients of T targets' scores to signed maps, for one sample.
 
-A: activations (K, *space) of the feature layer. dA: gradient (K, *box), zero outside its box. N: positions of A.
+A: activations (K, *space) of the feature layer. dA: one target's gradient (K, *box), zero outside its box. N: positions
+of A. Methods that weigh channels give weights alpha (T, K) and share Grad-CAM's equation 2 before its ReLU,
+
+    raw[t,i] = sum over k of alpha[t,k] * A[k,i],
+
+which is `Network.weighted_sum`; the others give each target's map directly.
 """
 
 import math
 from collections.abc import Callable
 
-from minicam.backend import Array, array_module
+from minicam.backend import Array
 from minicam.patches import Patch
 
 
@@ -18,11 +23,6 @@ def channel_weights(sums: Array, space: tuple[int, ...], alpha: str) -> Array:
     return sums / math.prod(space) if alpha == "mean" else sums
 
 
-def grad_cam(activations: Array, weights: Array) -> Array:
-    """raw[i] = sum over k of alpha[k] * A[k,i]: Grad-CAM before its ReLU, equation 2. Returns (*space), signed."""
-    return array_module(activations).tensordot(weights, activations, axes=1)
-
-
 def hires_cam(activations: Array, gradient: Patch) -> Array:
     """raw[i] = sum over k of dA[k,i] * A[k,i]: HiResCAM before its ReLU. Returns (*space), signed, 0 where dA is.
 
@@ -32,8 +32,8 @@ def hires_cam(activations: Array, gradient: Patch) -> Array:
     return Patch(product, gradient.corner, gradient.space).full()
 
 
-WEIGHTED: dict[str, Callable[[Array, Array], Array]] = {"gradcam": grad_cam}
-"""Methods for which the channel weights are all that counts of the gradient: (A, alpha) -> raw."""
+WEIGHTED = ("gradcam",)
+"""Methods that weigh channels by `channel_weights`, for which the sums are all that counts of the gradient."""
 LOCAL: dict[str, Callable[[Array, Patch], Array]] = {"hirescam": hires_cam}
 """Methods that need the gradient at every position: (A, dA) -> raw."""
 METHODS = (*WEIGHTED, *LOCAL)

@@ -98,27 +98,30 @@ class _Maps:
         self.activations, self.options = activations, options
         self.alpha = xp.zeros((count, channels), activations.dtype)
         self.raw = xp.zeros((count, *space), activations.dtype)
-        self.outside = np.zeros(count)
+        self.support = xp.ones((count, *space), bool)
         self.gradients = xp.zeros((count, channels, *space), activations.dtype) if options.keep_gradients else None
 
     def add(self, i: int, gradient: Patch | Array) -> None:
         """The i-th target's gradient (K, *space) at the layer; or, of a target over all positions, its sums (K,)."""
         sums = channel_sums(gradient) if isinstance(gradient, Patch) else gradient
         self.alpha[i] = channel_weights(sums, self.raw.shape[1:], self.options.alpha)
-        if not isinstance(gradient, Patch):
-            self.raw[i] = WEIGHTED[self.options.method](self.activations, self.alpha[i])
-            return
-        raw = (
-            WEIGHTED[self.options.method](self.activations, self.alpha[i])
-            if self.options.method in WEIGHTED
-            else LOCAL[self.options.method](self.activations, gradient)
-        )
-        inside = support(gradient)
-        mass = raw.clip(min=0)
-        self.outside[i] = float(mass[~inside].sum() / mass.sum()) if mass.any() else 0.0
-        self.raw[i] = raw * inside if self.options.truncate else raw
-        if self.gradients is not None:
-            self.gradients[i] = gradient.full()
+        if isinstance(gradient, Patch):
+            self.support[i] = support(gradient)
+            if self.options.method in LOCAL:
+                self.raw[i] = LOCAL[self.options.method](self.activations, gradient)
+            if self.gradients is not None:
+                self.gradients[i] = gradient.full()
+
+    def finish(self, net: Network) -> np.ndarray:
+        """Complete `raw` once all targets are in, and return the fraction of each map's mass outside its support."""
+        if self.options.method in WEIGHTED:
+            self.raw = net.weighted_sum(self.alpha, self.activations)
+        mass = to_numpy(self.raw.clip(min=0).reshape(len(self.raw), -1)).astype(np.float64)
+        inside = to_numpy(self.support.reshape(mass.shape))
+        outside = (mass * ~inside).sum(axis=1) / np.maximum(mass.sum(axis=1), np.finfo(np.float64).tiny)
+        if self.options.truncate:
+            self.raw = self.raw * self.support
+        return outside
 
 
 def _cam(
@@ -131,6 +134,7 @@ def _cam(
     reduction_layer: str,
     options: Options,
 ) -> CAM:
+    outside = maps.finish(net)
     return CAM(
         maps=to_numpy(_upsampled(net, maps.raw, sample.space, options)),
         raw=to_numpy(maps.raw),
@@ -145,7 +149,7 @@ def _cam(
         score_kind=scores.kind,
         method=options.method,
         truncated=options.truncate,
-        outside=maps.outside,
+        outside=outside,
         notes=_notes(net, scores, seeds, layer, reduction_layer, options),
         marks=tuple(seed.mark for seed in seeds),
         classes=net.classes,
