@@ -101,8 +101,8 @@ class Graph:
         feeds: name -> (N, C, *space), for the inputs or for any layers, which are then not computed.
         """
         keep = list(keep)
-        nodes = self._needed(keep, feeds)
-        self._check_feeds(feeds)
+        nodes = self.needed(keep, feeds)
+        self.check_feeds(feeds)
         uses = Counter(name for node in nodes for name in node.inputs)
         values = dict(feeds)
         for node in nodes:
@@ -137,14 +137,14 @@ class Graph:
         Gradients may be anything that has a shape and that + adds.
         """
         wrt = list(wrt)
-        path, depends = self._between(seeds, wrt, values.feeds)
-        values = self._with(parameters, values, _read(path))
+        path, depends = self.between(seeds, wrt, values.feeds)
+        values = self._with(parameters, values, read_by(path))
         shapes = self._shapes_of(values)
-        _check_seeds(seeds, values, shapes)
+        check_seeds(seeds, values, shapes)
         gradients = dict(seeds)
         for node in reversed(path):
             dy = gradients[node.name] if node.name in wrt else gradients.pop(node.name)
-            y, *xs = (_array(name, values, shapes) for name in (node.name, *node.inputs))
+            y, *xs = (value_or_nans(name, values, shapes) for name in (node.name, *node.inputs))
             for name, dx in zip(node.inputs, step(node, dy, y, xs), strict=True):
                 if name in depends and name in _gradient_inputs(node):
                     gradients[name] = gradients[name] + dx if name in gradients else dx
@@ -160,21 +160,21 @@ class Graph:
         layers = [node for node in layers if node.name not in values.feeds]
         if not layers:
             return {}
-        path, _ = self._between(seeds, [node.name for node in layers], values.feeds)
-        values = self._with(parameters, values, _read(path) | _read_for_params(layers))
+        path, _ = self.between(seeds, [node.name for node in layers], values.feeds)
+        values = self._with(parameters, values, read_by(path) | _read_for_params(layers))
         dys = self.backward(parameters, values, seeds, [node.name for node in layers])
         shapes = self._shapes_of(values)
         gradients = {}
         for node in layers:
-            y, *xs = (_array(name, values, shapes) for name in (node.name, *node.inputs))
+            y, *xs = (value_or_nans(name, values, shapes) for name in (node.name, *node.inputs))
             gradients[node.name] = node.op.backward_params(dys[node.name], y, *xs, **parameters[node.name])
         return gradients
 
     def reads(self, seeds: Iterable[str], wrt: Iterable[str]) -> set[str]:
         """The layers that `backward` from `seeds` to `wrt` looks inside: what `forward` should keep for it."""
-        return _read(self.path(seeds, wrt))
+        return read_by(self.path(seeds, wrt))
 
-    def _check_feeds(self, feeds: Mapping[str, Array]) -> None:
+    def check_feeds(self, feeds: Mapping[str, Array]) -> None:
         """LayerError unless rank and channels are those of the layer, and every size that follows is 1 or more."""
         for name, array in feeds.items():
             expected = self._declared_shapes[name]
@@ -195,7 +195,7 @@ class Graph:
     def _declared_shapes(self) -> dict[str, Shape]:
         return self.shapes(self.inputs)
 
-    def _needed(self, keep: Iterable[str], feeds: Mapping[str, Array]) -> list[Node]:
+    def needed(self, keep: Iterable[str], feeds: Mapping[str, Array]) -> list[Node]:
         """The nodes to run, in running order."""
         for name in (*keep, *feeds):
             self.check_name(name)
@@ -220,9 +220,9 @@ class Graph:
 
     def path(self, seeds: Iterable[str], wrt: Iterable[str]) -> list[Node]:
         """The nodes that `backward` from `seeds` to `wrt` walks, in running order."""
-        return self._between(seeds, list(wrt), {})[0]
+        return self.between(seeds, list(wrt), {})[0]
 
-    def _between(self, seeds: Iterable[str], wrt: list[str], feeds: Iterable[str]) -> tuple[list[Node], set[str]]:
+    def between(self, seeds: Iterable[str], wrt: list[str], feeds: Iterable[str]) -> tuple[list[Node], set[str]]:
         """The nodes on a path from `wrt` to `seeds` in running order, and all names that depend on `wrt`."""
         for name in (*seeds, *wrt):
             self.check_name(name)
@@ -274,7 +274,7 @@ def _gradient_inputs(node: Node) -> set[str]:
     return {name for i, name in enumerate(node.inputs) if i not in node.op.shape_only}
 
 
-def _read(nodes: Iterable[Node]) -> set[str]:
+def read_by(nodes: Iterable[Node]) -> set[str]:
     return {name for node in nodes for name in _names_of(node, node.op.reads)}
 
 
@@ -286,7 +286,7 @@ def _names_of(node: Node, reads: frozenset[str]) -> set[str]:
     return ({node.name} if "y" in reads else set()) | (set(node.inputs) if "x" in reads else set())
 
 
-def _array(name: str, values: Values, shapes: Mapping[str, Shape]) -> Array:
+def value_or_nans(name: str, values: Values, shapes: Mapping[str, Shape]) -> Array:
     """The layer's value; or, where nobody reads inside it, NaNs of its shape that take no memory."""
     if name in values:
         return values[name]
@@ -295,7 +295,7 @@ def _array(name: str, values: Values, shapes: Mapping[str, Shape]) -> Array:
     return xp.broadcast_to(xp.asarray(float("nan"), like.dtype), (len(like), *shapes[name]))
 
 
-def _check_seeds(seeds: Mapping[str, Array], values: Values, shapes: Mapping[str, Shape]) -> None:
+def check_seeds(seeds: Mapping[str, Array], values: Values, shapes: Mapping[str, Shape]) -> None:
     samples = len(next(iter(values.feeds.values())))
     for name, seed in seeds.items():
         if tuple(seed.shape[1:]) != tuple(shapes[name]) or samples not in (1, seed.shape[0]):

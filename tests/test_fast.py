@@ -402,7 +402,7 @@ def test_upsampling_with_a_bias_and_between_readers(stride):
 
 
 def steps_of(keep: list[str]) -> dict[str, rewrite.AnyStep]:
-    nodes = DEEPLAB._needed(keep, {"image": None})
+    nodes = DEEPLAB.needed(keep, {"image": None})
     return {step.name: step for step in rewrite.steps(nodes, {*keep, "image"}, random_parameters(DEEPLAB))}
 
 

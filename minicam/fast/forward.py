@@ -31,7 +31,7 @@ class Forward:
     def __call__(self, feeds: Mapping[str, Array], keep: Iterable[str]) -> Values:
         """The layers in `keep`, as `Graph.forward` gives them."""
         keep = list(keep)
-        self._graph._check_feeds(feeds)
+        self._graph.check_feeds(feeds)
         plan = self._plan(keep, feeds)
         shapes = shapes_from(self._graph, feeds)
         uses = Counter(name for step in plan for name in step.reads)
@@ -47,7 +47,7 @@ class Forward:
     def _plan(self, keep: Sequence[str], feeds: Mapping[str, Array]) -> list[AnyStep]:
         key = frozenset(keep), frozenset(feeds)
         if key not in self._plans:
-            nodes = self._graph._needed(keep, feeds)
+            nodes = self._graph.needed(keep, feeds)
             self._plans[key] = steps(nodes, {*keep, *feeds}, self._prepared.parameters)
         return self._plans[key]
 

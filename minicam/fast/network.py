@@ -14,7 +14,7 @@ from minicam.fast.forward import Forward
 from minicam.fast.prepared import Prepared
 from minicam.fast.shapes import shapes_from
 from minicam.fast.threads import Workers
-from minicam.graph import Graph, Parameters, Values, _array, _check_seeds, _read
+from minicam.graph import Graph, Parameters, Values, check_seeds, read_by, value_or_nans
 from minicam.resizing import imresize
 
 LARGEST_GRADIENT = 1 << 24
@@ -88,7 +88,7 @@ class FastGraph:
 
     def _targets_together(self, values: Values, seeds: Mapping[str, Array], wrt: list[str]) -> int:
         """How many targets go backward as one batch: as many as keep the largest gradient below LARGEST_GRADIENT."""
-        path, _ = self.graph._between(seeds, wrt, values.feeds)
+        path, _ = self.graph.between(seeds, wrt, values.feeds)
         shapes = shapes_from(self.graph, values.feeds)
         largest = max((math.prod(shapes[node.name]) for node in path), default=1)
         return max(1, LARGEST_GRADIENT // largest)
@@ -97,14 +97,14 @@ class FastGraph:
         self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str], means_only: bool
     ) -> dict[str, Array]:
         wrt = list(wrt)
-        path, depends = self.graph._between(seeds, wrt, values.feeds)
-        missing = _read(path) - values.keys()
+        path, depends = self.graph.between(seeds, wrt, values.feeds)
+        missing = read_by(path) - values.keys()
         if missing:
             values = Values({**values, **self.forward(values.feeds, missing)}, values.feeds)
         shapes = shapes_from(self.graph, values.feeds)
-        _check_seeds(seeds, values, shapes)
+        check_seeds(seeds, values, shapes)
         needed = {name for node in path for name in (node.name, *node.inputs)}
-        arrays = {name: _array(name, values, shapes) for name in needed}
+        arrays = {name: value_or_nans(name, values, shapes) for name in needed}
         run = Backward(path, depends, arrays, shapes, wrt, self._prepared, self._workers, means_only)
         with self._turn:
             return run.run(seeds)
