@@ -89,10 +89,22 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Time the example's job on this machine."""
+    """Time the example's job on this machine, beside what is installed of other libraries."""
     from minicam import bench as benchmark
 
-    report = benchmark.run(options.weights, options.device, options.repeat)
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    report = benchmark.run(
+        options.weights,
+        options.device,
+        options.repeat,
+        options.threads,
+        options.rivals,
+        options.layers,
+        options.sizes,
+        tell,
+    )
     print(json.dumps(report) if options.json else benchmark.table(report))
     return DONE
 
@@ -250,8 +262,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(verify, "check a weight file: structure, digests, its own stored example")
     sub.add_argument("weights", metavar="WEIGHTS")
 
-    sub = command(bench, "time the example's job on this machine")
+    sub = command(bench, "time the example's job on this machine, beside what is installed of other libraries")
     sub.add_argument("--repeat", type=int, default=5, help="runs to take the median of (default: 5)")
+    sub.add_argument("--threads", type=int, help="for everybody (default: MINICAM_THREADS, or the machine's cores)")
+    sub.add_argument(
+        "--rivals", nargs="*", metavar="NAME", help="whom to compare with (default: all that is installed)"
+    )
+    sub.add_argument("--layers", action="store_true", help="also time each layer of the forward pass")
+    sub.add_argument("--sizes", action="store_true", help="also time other image and batch sizes")
     _network_options(sub)
     return parser
 
