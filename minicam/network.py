@@ -1,5 +1,6 @@
 """A graph together with its parameters, and what its outputs mean."""
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,10 +11,12 @@ from minicam import summary
 from minicam.backend import Array, array_module, device_module
 from minicam.engine import PlainGraph
 from minicam.errors import LayerError, MinicamError
-from minicam.fast import FastGraph, local
-from minicam.graph import Graph, Values
+from minicam.graph import Graph, Parameters, Values
 from minicam.ops import Shape
-from minicam.patches import Patch
+from minicam.patches import Patch, whole
+
+FAST = importlib.util.find_spec("minicam.fast") is not None
+"""Whether the folder is there that makes results fast; without it they are the same up to rounding."""
 
 
 class Network:
@@ -50,7 +53,7 @@ class Network:
         self._module = device_module(device)
         self._stored = {layer: dict(arrays) for layer, arrays in parameters.items()}
         self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
-        self._engines: dict[np.dtype, PlainGraph | FastGraph] = {}
+        self._engines: dict[np.dtype, Any] = {}
 
     @property
     def layers(self) -> list[str]:
@@ -94,8 +97,10 @@ class Network:
         For seeds that are zero outside a box, given as `Patch`, only boxes are computed and `Patch`es come back.
         """
         dtype = self._dtype(values)
+        if not seeds:
+            raise LayerError("there are no seeds; expected one array for each layer to start from")
         if all(isinstance(seed, Patch) for seed in seeds.values()):
-            return local.backward(self.graph, self.parameters(dtype), values, seeds, wrt)
+            return self._backward_in_boxes(values, seeds, wrt, self.parameters(dtype))
         return self._engine(dtype).backward(values, self._cast_seeds(seeds, dtype), wrt)
 
     def channel_sums(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
@@ -131,14 +136,26 @@ class Network:
             raise LayerError(f"the output has {len(scores)} channels; labels are uint8 and reach to 256 classes")
         return self._engine(scores.dtype).labels(scores)
 
-    def _engine(self, dtype: np.dtype) -> PlainGraph | FastGraph:
+    def _backward_in_boxes(
+        self, values: Values, seeds: Mapping[str, Patch], wrt: Iterable[str], parameters: Parameters
+    ) -> dict[str, Patch]:
+        if FAST:
+            from minicam.fast import local
+
+            return local.backward(self.graph, parameters, values, seeds, wrt)
+        full = {name: seed.full() for name, seed in seeds.items()}
+        found = self.graph.backward(parameters, values, full, wrt)
+        return {name: whole(gradient, gradient.ndim - 2) for name, gradient in found.items()}
+
+    def _engine(self, dtype: np.dtype) -> Any:
+        """What computes in that type: a `PlainGraph`, or a `FastGraph`, which has the same methods."""
         if dtype not in self._engines:
-            fast = self.precision == "fast" and dtype == np.float32 and self._module is np
-            self._engines[dtype] = (
-                FastGraph(self.graph, self.parameters(dtype), self._threads)
-                if fast
-                else PlainGraph(self.graph, self.parameters(dtype))
-            )
+            fast = FAST and self.precision == "fast" and dtype == np.float32 and self._module is np
+            self._engines[dtype] = PlainGraph(self.graph, self.parameters(dtype))
+            if fast:
+                from minicam.fast import FastGraph
+
+                self._engines[dtype] = FastGraph(self.graph, self.parameters(dtype), self._threads)
         return self._engines[dtype]
 
     @property

@@ -1,5 +1,7 @@
 """Network: what it accepts, in which type it computes, and what it refuses."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from networks import segmenter, street
 
+import minicam
 from minicam import DeviceError, Graph, LayerError, MinicamError, Network, Node
 from minicam.ops import Add, Conv, Dense, MaxPool, Normalize, Relu, Softmax
 from minicam.summary import table
@@ -259,6 +262,24 @@ def test_the_fast_path_is_for_float32_and_agrees_with_the_plain_definitions(dtyp
     sums, references = (net.channel_sums(v, seed, ["relu1"]) for net, v in ((fast, found), (exact, expected)))
     np.testing.assert_allclose(references["relu1"], reference["relu1"].sum(axis=(2, 3)), rtol=1e-4)
     assert np.abs(sums["relu1"] - references["relu1"]).max() <= 10 * bound * np.abs(references["relu1"]).max()
+
+
+def test_without_the_fast_folder_the_results_are_the_same(tmp_path):
+    """As the documentation says: it makes nothing right, only fast."""
+    package = Path(minicam.__file__).parent
+    shutil.copytree(package, tmp_path / "minicam", ignore=shutil.ignore_patterns("fast", "__pycache__", "weights"))
+    shutil.copy(Path(__file__).with_name("networks.py"), tmp_path)
+    program = (
+        "import numpy, minicam, networks; net, image = networks.segmenter(), networks.street()\n"
+        "cam = minicam.gradcam(net, image, ['Car', minicam.Pixel(5, 7, 'Road')], 'relu1')\n"
+        "numpy.savez('out.npz', maps=cam.maps, labels=minicam.segment(net, image), origin=minicam.__file__)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": "."})
+    cam = minicam.gradcam(segmenter(), street(), ["Car", minicam.Pixel(5, 7, "Road")], "relu1")
+    with np.load(tmp_path / "out.npz") as found:
+        assert str(tmp_path) in str(found["origin"]) or str(found["origin"]).startswith("./minicam")
+        np.testing.assert_array_equal(found["labels"], minicam.segment(segmenter(), street()))
+        np.testing.assert_allclose(found["maps"], cam.maps, atol=2e-5 * cam.maps.max())
 
 
 def test_weighted_sums_and_labels_are_those_of_the_plain_definitions():
