@@ -1,5 +1,6 @@
 """DeepLabv3+ against its published table, against independent twins in JAX and PyTorch, and against identities."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import deeplab_jax
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from minicam import Network, Pixel, Region, explain
+from minicam import Network, Pixel, Region, explain, load, read_image
 from minicam.graph import Values
 from minicam.zoo import CAMVID_CLASSES, deeplabv3plus_resnet18, initial_parameters
 
@@ -430,3 +431,35 @@ def test_finite_differences_at_an_interior_layer(case, score, along):
     measured = ((high - low) * case.seeds[:1]).sum() / (2 * step)
     scale = np.linalg.norm(gradient) * np.linalg.norm(direction)
     assert abs(measured - (gradient * direction).sum()) < 1e-5 * scale
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The bundled network on a small piece of the example street, in float64."""
+    street = read_image(Path(__file__).parents[1] / "examples" / "street.png")
+    image = np.moveaxis(street[300:412, 200:344], -1, 0)[None].astype(np.float64)
+    net = load()
+    return net, image, net.forward(image, [*WATCHED, *SCORES, *net.graph.reads(SCORES, WATCHED)])
+
+
+@pytest.mark.parametrize("layer", ["catAspp", "res5b_relu"])
+def test_finite_differences_of_a_class_score_with_the_trained_weights(trained, layer):
+    net, image, values = trained
+    seed = np.zeros((1, 11, 112, 144))
+    seed[:, CAR] = 1
+    gradient = net.backward(values, {"softmax-out": seed}, [layer])[layer]
+    direction = gradient / np.abs(gradient).max()
+    step = 1e-7 * np.abs(values[layer]).max()
+    low, high = (
+        net.forward({"image": image, layer: values[layer] + sign * step * direction}, ["softmax-out"])["softmax-out"]
+        for sign in (-1, 1)
+    )
+    measured = ((high - low) * seed).sum() / (2 * step)
+    assert abs(measured / (gradient * direction).sum() - 1) < 1e-4
+
+
+def test_the_fast_path_stays_within_its_bound_with_the_trained_weights(trained):
+    net, image, values = trained
+    fast = net.forward(image.astype(np.float32), [*WATCHED, *SCORES])
+    for layer in (*WATCHED, *SCORES):
+        assert worst(fast[layer], values[layer]) < 2e-5, layer
