@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minicam import __version__
-from minicam.errors import ImageError, LayerError, MinicamError, ModelFileError, TargetError
+from minicam.errors import ImageError, LayerError, MinicamError, ModelFileError, TargetError, close_names
 
 DONE, SOME_FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -173,8 +173,6 @@ def _check_names(net: Any, options: argparse.Namespace) -> None:
         net.graph.check_name(layer)
     for name in options.classes or ():
         if isinstance(name, str) and name not in net.classes:
-            from minicam.graph import close_names
-
             raise LayerError(f"there is no class {name!r}{close_names(name, net.classes)}")
 
 

@@ -1,5 +1,8 @@
 """The exceptions of minicam. Each message names what was found, what was expected and what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class MinicamError(Exception):
     """Base class of every error that minicam raises on purpose."""
@@ -23,3 +26,13 @@ class TargetError(MinicamError):
 
 class DeviceError(MinicamError):
     """The device asked for is not there."""
+
+
+def close_names(name: str, names: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: what it may have been meant to be, or what there is."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=3)
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"; there are {shown}" if names else ""

@@ -1,6 +1,5 @@
 """The layer graph: named nodes, a loop forward, and a loop backward from a seed to the layers asked for."""
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from minicam.backend import Array, array_module
-from minicam.errors import LayerError
+from minicam.errors import LayerError, close_names
 from minicam.ops import Op, Shape
 
 Parameters = Mapping[str, Mapping[str, Array]]
@@ -253,16 +252,6 @@ class Graph:
 
     def _shapes_of(self, values: Values) -> dict[str, Shape]:
         return self.shapes({name: array.shape[1:] for name, array in values.feeds.items()})
-
-
-def close_names(name: str, names: Iterable[str]) -> str:
-    """The end of an error message about an unknown name: what it may have been meant to be, or what there is."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=3)
-    if close:
-        return f"; did you mean {' or '.join(map(repr, close))}?"
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"; there are {shown}" if names else ""
 
 
 def _names(names: Iterable[str]) -> str:

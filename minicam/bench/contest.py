@@ -18,9 +18,8 @@ from minicam.bench.report import about, against_floor, ratios
 from minicam.bench.sizes import cost_curve
 from minicam.bench.task import CLASSES, FEATURE_LAYERS, space_of
 from minicam.bench.with_minicam import MatrixProduct
-from minicam.errors import LayerError, MinicamError
+from minicam.errors import LayerError, MinicamError, close_names
 from minicam.fast.threads import default_threads
-from minicam.graph import close_names
 from minicam.network import Network
 from minicam.store import BUNDLED, load
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from minicam.backend import Array, to_numpy
-from minicam.errors import TargetError
-from minicam.graph import Graph, close_names
+from minicam.errors import TargetError, close_names
+from minicam.graph import Graph
 from minicam.ops import ConvTranspose, Crop, Dropout, Flatten, Resize, Softmax
 from minicam.resizing import imresize
 
