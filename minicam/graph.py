@@ -138,7 +138,7 @@ class Graph:
         wrt = list(wrt)
         path, depends = self.between(seeds, wrt, values.feeds)
         values = self._with(parameters, values, read_by(path))
-        shapes = self._shapes_of(values)
+        shapes = self.shapes_of(values.feeds)
         check_seeds(seeds, values, shapes)
         gradients = dict(seeds)
         for node in reversed(path):
@@ -162,7 +162,7 @@ class Graph:
         path, _ = self.between(seeds, [node.name for node in layers], values.feeds)
         values = self._with(parameters, values, read_by(path) | _read_for_params(layers))
         dys = self.backward(parameters, values, seeds, [node.name for node in layers])
-        shapes = self._shapes_of(values)
+        shapes = self.shapes_of(values.feeds)
         gradients = {}
         for node in layers:
             y, *xs = (value_or_nans(name, values, shapes) for name in (node.name, *node.inputs))
@@ -180,7 +180,7 @@ class Graph:
             if array.ndim != len(expected) + 1 or array.shape[1] != expected[0]:
                 wanted = ", ".join(("N", *(str(size or "any") for size in expected)))
                 raise LayerError(f"{name!r} was given an array of shape {array.shape}; expected ({wanted})")
-        shapes = self.shapes({name: array.shape[1:] for name, array in feeds.items()})
+        shapes = self.shapes_of(feeds)
         for node in self.nodes:
             if node.name in self.parameter_shapes and all(name in shapes for name in node.inputs):
                 needed = node.op.parameter_shapes(*(shapes[name] for name in node.inputs))
@@ -250,8 +250,9 @@ class Graph:
             return values
         return Values({**values, **self.forward(parameters, values.feeds, missing)}, values.feeds)
 
-    def _shapes_of(self, values: Values) -> dict[str, Shape]:
-        return self.shapes({name: array.shape[1:] for name, array in values.feeds.items()})
+    def shapes_of(self, feeds: Mapping[str, Array]) -> dict[str, Shape]:
+        """The shape of one sample at every layer that follows from what is fed, arrays (N, C, *space)."""
+        return self.shapes({name: array.shape[1:] for name, array in feeds.items()})
 
 
 def _names(names: Iterable[str]) -> str:

@@ -4,20 +4,7 @@ Written from the published table of layers, without minicam. PyTorch is optional
 `require_torch` first.
 """
 
-import importlib
-import os
-
-import pytest
-
-
-def require_torch():
-    """The module torch. Without it the test is skipped, or fails where MINICAM_REQUIRE_TORCH is set."""
-    try:
-        return importlib.import_module("torch")
-    except ImportError:
-        if os.environ.get("MINICAM_REQUIRE_TORCH"):
-            raise
-        pytest.skip("PyTorch is not installed")
+from references import require_torch
 
 
 def forward(parameters, image):

@@ -8,6 +8,7 @@ import deeplab_torch
 import jax
 import numpy as np
 import pytest
+from references import require_torch
 
 from minicam import Network, Pixel, Region, explain, load, read_image
 from minicam.graph import Values
@@ -282,7 +283,7 @@ def test_values_and_gradients_equal_jax(case):
 
 
 def test_values_and_gradients_equal_torch(case):
-    torch = deeplab_torch.require_torch()
+    torch = require_torch()
     torch.set_num_threads(1)  # layers this small only wait for more
     image = torch.tensor(case.image, requires_grad=True)
     layers = deeplab_torch.forward(case.net.parameters(np.float64), image)
@@ -344,7 +345,7 @@ def test_maps_equal_jax(case):
 
 @pytest.mark.parametrize("case", [(112, 144)], ids=["112x144"], indirect=True)
 def test_maps_equal_torch(case):
-    torch = deeplab_torch.require_torch()
+    torch = require_torch()
     layers = deeplab_torch.forward(case.net.parameters(np.float64), torch.tensor(case.image, requires_grad=True))
     watched = [layers[name] for name in WATCHED]
 

@@ -92,7 +92,7 @@ def run(
 
 def _bytes_per_target(graph: Graph, values: Values, reduction_layer: str, layers: list[str]) -> int:
     """Of the step on the way back with the largest arrays: dy, dx, and the windows that lie between them."""
-    shapes = graph.shapes({name: array.shape[1:] for name, array in values.feeds.items()})
+    shapes = graph.shapes_of(values.feeds)
     largest = 1
     for node in graph.path([reduction_layer], layers):
         taps = math.prod(getattr(node.op, "kernel", ()))

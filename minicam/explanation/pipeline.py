@@ -61,7 +61,8 @@ def explain(
     truncate, keep_gradients, progress; see `Options`.
 
     For any number of targets, what is held beyond the result is the values of the forward pass and the arrays of one
-    backward pass: of one target inside its box, or of as many together as take `passes.CHUNK_BYTES`.
+    backward pass: of a small target for each thread inside its box, or of as many large ones together as take
+    `passes.CHUNK_BYTES`.
 
     Raises TargetError, LayerError or ImageError for what does not exist or fit.
     """

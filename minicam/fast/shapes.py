@@ -11,5 +11,5 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def shapes_from(graph: Graph, feeds: Mapping[str, Array]) -> Shapes:
     """The shape of one sample at every layer that follows from what is fed."""
-    shapes = graph.shapes({name: array.shape[1:] for name, array in feeds.items()})
+    shapes = graph.shapes_of(feeds)
     return {name: tuple(size for size in shape if size is not None) for name, shape in shapes.items()}
