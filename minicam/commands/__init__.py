@@ -1,0 +1,6 @@
+"""The commands: each takes the parsed options and returns the exit status, and imports what it needs when it runs."""
+
+from minicam.commands.pictures import explain, segment
+from minicam.commands.reports import bench, layers, verify
+
+__all__ = ["bench", "explain", "layers", "segment", "verify"]
