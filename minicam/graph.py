@@ -145,7 +145,7 @@ class Graph:
             dy = gradients[node.name] if node.name in wrt else gradients.pop(node.name)
             y, *xs = (value_or_nans(name, values, shapes) for name in (node.name, *node.inputs))
             for name, dx in zip(node.inputs, step(node, dy, y, xs), strict=True):
-                if name in depends and name in _gradient_inputs(node):
+                if name in depends and name in gradient_inputs(node):
                     gradients[name] = gradients[name] + dx if name in gradients else dx
         return {name: gradients[name] for name in wrt}
 
@@ -160,7 +160,7 @@ class Graph:
         if not layers:
             return {}
         path, _ = self.between(seeds, [node.name for node in layers], values.feeds)
-        values = self._with(parameters, values, read_by(path) | _read_for_params(layers))
+        values = self._with(parameters, values, read_by(path) | read_for_params(layers))
         dys = self.backward(parameters, values, seeds, [node.name for node in layers])
         shapes = self.shapes_of(values.feeds)
         gradients = {}
@@ -214,7 +214,7 @@ class Graph:
         leads = set(seeds)
         for node in reversed(self.nodes):
             if node.name in leads and node.name not in feeds:
-                leads.update(_gradient_inputs(node))
+                leads.update(gradient_inputs(node))
         return leads
 
     def path(self, seeds: Iterable[str], wrt: Iterable[str]) -> list[Node]:
@@ -227,7 +227,7 @@ class Graph:
             self.check_name(name)
         depends = set(wrt)
         for node in self.nodes:
-            if node.name not in feeds and not depends.isdisjoint(_gradient_inputs(node)):
+            if node.name not in feeds and not depends.isdisjoint(gradient_inputs(node)):
                 depends.add(node.name)
         leads = self.leading_to(seeds, feeds)
         for name in wrt:
@@ -239,7 +239,7 @@ class Graph:
         path = [
             node
             for node in self.nodes
-            if node.name in leads and node.name not in feeds and not depends.isdisjoint(_gradient_inputs(node))
+            if node.name in leads and node.name not in feeds and not depends.isdisjoint(gradient_inputs(node))
         ]
         return path, depends
 
@@ -259,7 +259,7 @@ def _names(names: Iterable[str]) -> str:
     return " or ".join(f"layer {name!r}" for name in names)
 
 
-def _gradient_inputs(node: Node) -> set[str]:
+def gradient_inputs(node: Node) -> set[str]:
     """The inputs whose values, not only their shapes, decide y."""
     return {name for i, name in enumerate(node.inputs) if i not in node.op.shape_only}
 
@@ -268,7 +268,7 @@ def read_by(nodes: Iterable[Node]) -> set[str]:
     return {name for node in nodes for name in _names_of(node, node.op.reads)}
 
 
-def _read_for_params(nodes: Iterable[Node]) -> set[str]:
+def read_for_params(nodes: Iterable[Node]) -> set[str]:
     return {name for node in nodes for name in _names_of(node, node.op.reads_for_params)}
 
 

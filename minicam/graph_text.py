@@ -19,6 +19,7 @@ from minicam.ops import OPS, Op, Shape
 
 MAX_GRAPH_BYTES = 4 * 2**20
 MAX_RANK = 8  # entries of a shape or an option
+MAX_CLASSES = 100_000  # entries of an option with a number for each class
 MAX_INTEGER = 2**31 - 1  # in an option or a shape
 MAX_ELEMENTS = 2**31  # of one layer's output, 8 GiB in float32
 
@@ -117,7 +118,11 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is Any:
         return _fits(value, int) or _fits(value, tuple[int, ...]) or _fits(value, tuple[tuple[int, ...], ...])
     element = typing.get_args(kind)[0]
-    return isinstance(value, list) and len(value) <= MAX_RANK and all(_fits(v, element) for v in value)
+    return (
+        isinstance(value, list)
+        and len(value) <= (MAX_CLASSES if element is float else MAX_RANK)
+        and all(_fits(v, element) for v in value)
+    )
 
 
 def _type_name(kind: Any) -> str:

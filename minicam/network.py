@@ -49,7 +49,7 @@ class Network:
         if precision not in ("fast", "exact"):
             raise MinicamError(f"precision is {precision!r}; expected 'fast' or 'exact'")
         self.precision = precision
-        self._threads = threads
+        self.threads = threads
         self._module = device_module(device)
         self._stored = {layer: dict(arrays) for layer, arrays in parameters.items()}
         self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
@@ -155,7 +155,7 @@ class Network:
             if fast:
                 from minicam.fast import FastGraph
 
-                self._engines[dtype] = FastGraph(self.graph, self.parameters(dtype), self._threads)
+                self._engines[dtype] = FastGraph(self.graph, self.parameters(dtype), self.threads)
         return self._engines[dtype]
 
     @property

@@ -13,12 +13,14 @@ from minicam.ops import (
     Add,
     AveragePool,
     BatchNorm,
+    BatchStatisticsNorm,
     ChannelMax,
     Clip,
     Concat,
     Conv,
     ConvTranspose,
     Crop,
+    CrossEntropy,
     Dense,
     Dropout,
     Elu,
@@ -32,6 +34,7 @@ from minicam.ops import (
     LeakyRelu,
     LocalResponseNorm,
     MaxPool,
+    MeanSquaredError,
     Multiply,
     Normalize,
     Op,
@@ -57,6 +60,9 @@ LINEAR = {
 }
 """Ops whose forward is linear in the inputs, up to a constant: f(x) - f(0) is linear."""
 
+WHOLE = {"CrossEntropy": {1}}
+"""Which inputs hold whole numbers, so that they cannot change a little."""
+
 POSITIVE = {"std", "variance"}
 """Names of the parameters that are positive by meaning."""
 
@@ -73,6 +79,17 @@ def tied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def huge(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Values around 10 000, whose exponential overflows."""
     return 1e4 + rng.normal(size=shape)
+
+
+def labelled(ignored: int, classes: int, scale: float = 1.0) -> Draw:
+    """Scores of that scale, and labels, the only input of one channel: whole numbers, or the ignored one."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        if shape[1] > 1:
+            return scale * rng.normal(size=shape)
+        return rng.choice([ignored, *range(classes)], shape).astype(float)
+
+    return draw
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,12 @@ CASES = [
     Case("rank 1", BatchNorm(epsilon=0.0), (2, 3, 5)),
     Case("rank 2", BatchNorm(epsilon=0.1), (2, 3, 4, 5)),
     Case("rank 3", BatchNorm(), (2, 1, 2, 3, 2)),
+    #
+    Case("flat", BatchStatisticsNorm(), (3, 4)),
+    Case("rank 1", BatchStatisticsNorm(epsilon=0.0), (2, 3, 5)),
+    Case("rank 2", BatchStatisticsNorm(epsilon=0.1), (2, 3, 4, 5)),
+    Case("rank 2, one sample", BatchStatisticsNorm(), (1, 3, 4, 5)),
+    Case("rank 3", BatchStatisticsNorm(), (2, 1, 2, 3, 2)),
     #
     Case("flat", LayerNorm(), (3, 4)),
     Case("rank 1, over channels", LayerNorm(epsilon=0.1), (2, 3, 5)),
@@ -317,4 +340,16 @@ CASES = [
     Case("flat", Flatten(), (3, 4)),
     Case("rank 1", Flatten(), (2, 3, 5)),
     Case("rank 3", Flatten(), (2, 2, 2, 3, 2)),
+    #
+    Case("flat", CrossEntropy(), (5, 4), (5, 1), draw=labelled(0, 4)),
+    Case("flat, weighted", CrossEntropy((0.5, 2, 0, 3)), (9, 4), (9, 1), draw=labelled(1, 4)),
+    Case("flat, small weights", CrossEntropy((0.02, 0.03)), (3, 2), (3, 1), draw=labelled(1, 2)),
+    Case("rank 1, ignored", CrossEntropy(ignored=255), (2, 3, 7), (2, 1, 7), draw=labelled(255, 3)),
+    Case("rank 2, a class ignored", CrossEntropy(ignored=0), (2, 3, 4, 5), (2, 1, 4, 5), draw=labelled(0, 3)),
+    Case("rank 2, large", CrossEntropy((1, 2, 3), 5), (2, 3, 4, 5), (2, 1, 4, 5), draw=labelled(5, 3, 1e4)),
+    Case("rank 2, all ignored", CrossEntropy(ignored=9), (2, 3, 2, 2), (2, 1, 2, 2), draw=labelled(9, 0)),
+    Case("rank 3", CrossEntropy((1, 0.5, 2)), (2, 3, 2, 3, 2), (2, 1, 2, 3, 2), draw=labelled(-1, 3)),
+    #
+    Case("flat", MeanSquaredError(), (3, 1), (3, 1)),
+    Case("rank 2", MeanSquaredError(), (2, 3, 4, 5), (2, 3, 4, 5)),
 ]

@@ -117,6 +117,25 @@ def batch_norm(op, x, *, scale, offset, mean, variance):
     return per_channel(scale, x) * z + per_channel(offset, x)
 
 
+def batch_statistics_norm(op, x, *, scale, offset):
+    axes = (0, *range(2, x.ndim))
+    z = (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + op.epsilon)
+    return per_channel(scale, x) * z + per_channel(offset, x)
+
+
+def cross_entropy(op, x, labels):
+    """Label by label: the logarithm of its class's probability, from `log_softmax`."""
+    weights = jnp.asarray(op.weights or np.ones(x.shape[1]))
+    probabilities = jnp.moveaxis(jax.nn.log_softmax(x, axis=1), 1, -1).reshape(-1, x.shape[1])
+    flat = labels.reshape(-1)
+    counted = flat != op.ignored
+    classes = jnp.where(counted, flat, 0).astype(int)
+    weight = jnp.where(counted, weights[classes], 0.0)
+    terms = -weight * jnp.take_along_axis(probabilities, classes[:, None], axis=1)[:, 0]
+    total = weight.sum()
+    return (terms / jnp.where(total == 0, 1.0, total)).reshape(len(x), -1).sum(axis=1, keepdims=True)
+
+
 def layer_norm(op, x, *, scale, offset):
     axes = {"channels": (1,), "sample": tuple(range(1, x.ndim))}[op.over]
     z = (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + op.epsilon)
@@ -210,6 +229,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "BatchNorm": batch_norm,
+    "BatchStatisticsNorm": batch_statistics_norm,
     "LayerNorm": layer_norm,
     "GroupNorm": group_norm,
     "InstanceNorm": group_norm,
@@ -240,6 +260,8 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Transpose": lambda op, x: jnp.moveaxis(x, [axis + 1 for axis in op.axes], range(1, x.ndim)),
     "Dense": lambda op, x, *, weight, bias: jnp.einsum("nf,uf->nu", lax.collapse(x, 1), weight) + bias,
     "Flatten": lambda op, x: lax.collapse(x, 1),
+    "CrossEntropy": cross_entropy,
+    "MeanSquaredError": lambda op, x, t: jnp.square(lax.collapse(x - t, 1)).mean(axis=1, keepdims=True) / len(x),
 }
 
 
