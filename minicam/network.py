@@ -151,11 +151,12 @@ class Network:
         """What computes in that type: a `PlainGraph`, or a `FastGraph`, which has the same methods."""
         if dtype not in self._engines:
             fast = FAST and self.precision == "fast" and dtype == np.float32 and self._module is np
-            self._engines[dtype] = PlainGraph(self.graph, self.parameters(dtype))
             if fast:
                 from minicam.fast import FastGraph
 
-                self._engines[dtype] = FastGraph(self.graph, self.parameters(dtype), self.threads)
+                self._engines[dtype] = FastGraph(self.graph, self._stored, self.threads)
+            else:
+                self._engines[dtype] = PlainGraph(self.graph, self.parameters(dtype))
         return self._engines[dtype]
 
     @property

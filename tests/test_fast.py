@@ -5,9 +5,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from networks import segmenter
 
 from minicam.errors import MinicamError
 from minicam.fast import FastGraph, convolution, products, rewrite, winograd
+from minicam.fast.arena import ALIGNMENT, SEGMENT, Arena
 from minicam.fast.banded import outer_factors, upsampling_matrix
 from minicam.fast.epilogue import Epilogue
 from minicam.fast.pooling import largest
@@ -87,7 +89,7 @@ def test_convolutions_equal_the_plain_definition(case, way, monkeypatch):
     op = Conv(filters, kernel, stride=stride, dilation=dilation, padding=padding)
     x, weight, bias = normal(2, channels, height, width), normal(filters, channels, *kernel), normal(filters)
     y = op.forward(*(a.astype(float) for a in (x,)), weight=weight.astype(float), bias=bias)
-    residual, dy, mask = normal(*y.shape, seed=1), normal(*y.shape, seed=2), normal(1, *y.shape[1:], seed=3)
+    residual, mask = normal(*y.shape, seed=1), normal(1, *y.shape[1:], seed=3)
 
     out = np.full((2, *y.shape[2:], filters), np.nan, np.float32)
     pixels = channels_last(x)
@@ -97,14 +99,16 @@ def test_convolutions_equal_the_plain_definition(case, way, monkeypatch):
     convolution.convolve(sources, weight_matrices(weight), window, out, epilogue, WORKERS)
     assert error(channels_first(out), np.maximum(y + residual, 0)) < BOUND / 4
 
-    masked = dy * (mask > 0)
-    dx = np.full((2, height, width, channels), np.nan, np.float32)
-    exact = op.backward(masked.astype(float), y, x, weight=weight.astype(float), bias=bias)[0]
-    source = Source(channels_last(dy), channels_last(mask))
-    convolution.adjoint(source, weight_matrices(convolution.turned(weight, window)), window, dx, WORKERS)
-    assert error(channels_first(dx), exact) < BOUND / 4
-    sums = convolution_sums(source.whole(), weight_matrices(weight), window, (height, width))
-    np.testing.assert_allclose(sums, exact.sum(axis=(2, 3)), rtol=1e-5, atol=1e-5 * np.abs(exact).sum())
+    few, mixing = normal(2, *y.shape[2:], 2, seed=2), normal(2, filters, seed=4)
+    dy = few @ mixing
+    exact = op.backward(channels_first(dy) * (mask > 0.0), y, x, weight=weight.astype(float), bias=bias)[0]
+    adjoint = weight_matrices(convolution.turned(weight, window))
+    for source in (Source(dy, channels_last(mask)), Source(few, channels_last(mask), mixing)):
+        dx = np.full((2, height, width, channels), np.nan, np.float32)
+        convolution.adjoint(source, adjoint, window, dx, WORKERS)
+        assert error(channels_first(dx), exact) < BOUND / 4
+        sums = convolution_sums(source.whole(), weight_matrices(weight), window, (height, width))
+        np.testing.assert_allclose(sums, exact.sum(axis=(2, 3)), rtol=1e-5, atol=1e-5 * np.abs(exact).sum())
 
 
 def test_winograd_in_many_blocks(monkeypatch):
@@ -477,3 +481,51 @@ def test_without_a_blas_that_can_be_held_to_one_thread_there_is_one_worker(monke
     monkeypatch.setattr("minicam.fast.threads._blas", lambda: None)
     assert Workers(4).threads == 1
     Workers(4).run(lambda block: None, range(3))
+
+
+def test_an_arena_writes_the_next_array_where_a_lost_one_lay() -> None:
+    arena = Arena()
+    first, second = arena.empty(1000, 1000), arena.empty(10)
+    first[:], second[:] = 1, 2
+    place, view = first.ctypes.data, first[5:7]
+    del first
+    assert arena.empty(1000, 1000).ctypes.data != place, "a view of the first is still there"
+    del view
+    third = arena.empty(500, 2000)
+    third[:] = 3
+    assert third.ctypes.data == place
+    assert (second == 2).all()
+    assert second.ctypes.data % ALIGNMENT == 0
+
+
+def test_arrays_of_an_arena_never_overlap() -> None:
+    random, arena = np.random.default_rng(0), Arena()
+    held: list[tuple[int, np.ndarray]] = []
+    for value in range(400):
+        shape = random.integers(0, 2000, 2).tolist()
+        array = arena.empty(*shape)
+        assert array.shape == tuple(shape)
+        assert array.dtype == np.float32
+        array[:] = value
+        held.append((value, array))
+        del array
+        if len(held) > 8:
+            held.pop(random.integers(len(held)))
+        assert all((other == number).all() for number, other in held)
+    most = arena.size
+    assert most < 8 * SEGMENT
+    held.clear()
+    arena.trim()  # they were used since the last call
+    assert arena.size == most
+    arena.trim()
+    assert arena.size == 0
+
+
+def test_what_a_pass_returned_is_not_overwritten_by_the_next() -> None:
+    net, random = segmenter(), np.random.default_rng(0)
+    first, second = random.uniform(0, 255, (2, 1, *net.input_shape)).astype(np.float32)
+    values = net.forward(first, net.layers)
+    before = {name: array.copy() for name, array in values.items()}
+    net.forward(second, net.layers)
+    for name, array in values.items():
+        np.testing.assert_array_equal(array, before[name])

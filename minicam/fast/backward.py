@@ -9,7 +9,7 @@ from minicam.backend import Array
 from minicam.fast.convolution import adjoint
 from minicam.fast.gradients import Gradient
 from minicam.fast.prepared import Prepared, plane_window
-from minicam.fast.rewrite import Absorption, Part, Upsampled, channel_ranges, is_plane_convolution
+from minicam.fast.rewrite import Absorption, Part, Upsampled, channel_ranges, is_plane_convolution, mixes_few_channels
 from minicam.fast.shapes import Shapes
 from minicam.fast.softmax import softmax_adjoint
 from minicam.fast.sums import convolution_sums, position_sums
@@ -101,7 +101,10 @@ class Backward:
         height, width = self._shapes[name][1:]
 
         def full() -> Gradient:
-            dx = np.empty((source.samples, height, width, count), np.float32)
+            if mixes_few_channels(conv, count):
+                mixing = prepared.adjoint_matrices(conv, norms, channels)[0, 0]
+                return Gradient(channels_first(source.whole()), mixing=mixing)
+            dx = self._workers.empty(source.samples, height, width, count)
             if isinstance(part, Upsampled):
                 mixing = prepared.upsampled_convolution(conv, norms, part, channels[0], self._shapes)
                 mixing.adjoint(source, dx, self._workers)

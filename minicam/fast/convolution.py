@@ -74,7 +74,7 @@ def convolve(
 ) -> None:
     """out (N, Ho, Wo, K) = epilogue of the convolution of the sources' channels (N, H, W, C); weight: from
     `products.weight_matrices`."""
-    way = choose(window, sources[0].image.shape[1:3], out.shape[1:3], *weight.shape[2:])
+    way = choose(window, sources[0].space, out.shape[1:3], *weight.shape[2:])
     if way == "winograd":
         padding = (window.padding[0][0], window.padding[1][0])
         winograd.convolve(sources, weight, padding, window.dilation[0], out, epilogue, workers)

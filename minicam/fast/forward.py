@@ -71,7 +71,7 @@ class Forward:
         sources, channels, residuals = [], [], [channels_last(values[name]) for name in step.added]
         samples = max(len(values[name]) for name in step.reads)
         filters, *space = shapes[conv.name]
-        out = np.empty((samples, *space, filters), np.float32)
+        out = self._workers.empty(samples, *space, filters)
         for part, (first, count) in zip(step.parts, channel_ranges(step.parts, shapes), strict=True):
             if isinstance(part, Upsampled):
                 mixing = self._prepared.upsampled_convolution(conv, norms, part, first, shapes)

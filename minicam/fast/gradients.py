@@ -12,15 +12,18 @@ from minicam.graph import Node
 
 @dataclass(frozen=True)
 class Gradient:
-    """`array` where `mask` is above 0 and zero elsewhere, times the slopes of `norms`, which are batch normalisations.
+    """`array`, its channels mixed by `mixing` (K, C), where `mask` is above 0 and zero elsewhere, times the slopes of
+    `norms`, which are batch normalisations.
 
-    Backward through a ReLU is a mask and through a frozen batch normalisation a factor for each channel. Neither is
-    written to memory where a convolution comes next: it reads through the mask, and its weight takes the factors.
+    Backward through a convolution 1 x 1 with few filters is such a mixing, through a ReLU a mask, and through a frozen
+    batch normalisation a factor for each channel. None is written to memory where a convolution comes next: it reads
+    through the first two, and its weight takes the factors.
     """
 
     array: Array
     mask: Array | None = None
     norms: tuple[Node, ...] = ()
+    mixing: Array | None = None
 
     def masked(self, mask: Array, prepared: Prepared) -> "Gradient":
         """Backward through a ReLU whose output is `mask`."""
@@ -35,20 +38,23 @@ class Gradient:
     def channels(self, first: int, count: int, prepared: Prepared) -> "Gradient":
         """Some of the channels."""
         last = first + count
-        gradient = Gradient(self.whole(prepared)) if self.norms else self
+        simple = not self.norms and self.mixing is None
+        gradient = self if simple else Gradient(self.whole(prepared))
         mask = None if gradient.mask is None else gradient.mask[:, first:last]
         return Gradient(gradient.array[:, first:last], mask)
 
     def source(self) -> Source:
-        """The array (N, H, W, C) and its mask, without the norms."""
-        return Source(channels_last(self.array), None if self.mask is None else channels_last(self.mask))
+        """The gradient (N, H, W, C) without the norms."""
+        mask = None if self.mask is None else channels_last(self.mask)
+        return Source(channels_last(self.array), mask, self.mixing)
 
     def whole(self, prepared: Prepared) -> Array:
         """The gradient as an array, everything done."""
         array = self.array
-        if self.mask is not None:
-            planes = array.ndim == 4
-            array = channels_first(self.source().whole()) if planes else array * (self.mask > 0)
+        if array.ndim == 4:
+            array = channels_first(self.source().whole())
+        elif self.mask is not None:
+            array = array * (self.mask > 0)
         for norm in self.norms:
             slope = prepared.slope(norm).astype(np.float32)
             array = array * slope.reshape(1, -1, *(1,) * (array.ndim - 2))

@@ -22,7 +22,8 @@ LARGEST_GRADIENT = 1 << 24
 
 
 class FastGraph:
-    """A graph with float32 parameters in main memory. threads: None: `default_threads()`.
+    """A graph with parameters of any floating type in main memory, computed in float32. threads: None:
+    `default_threads()`.
 
     What follows from the parameters (weights with the batch normalisation folded in) is made at its first use and kept:
     the parameters must not be changed afterwards. Passes asked for by several threads take turns.
@@ -42,6 +43,7 @@ class FastGraph:
     def forward(self, feeds: Mapping[str, Array], keep: Iterable[str]) -> Values:
         """The layers in `keep`; see `Graph.forward`. feeds: float32 NumPy arrays."""
         with self._turn:
+            self._workers.trim()
             return self._forward(feeds, keep)
 
     def backward(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:

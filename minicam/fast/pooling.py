@@ -14,7 +14,7 @@ def largest(x: np.ndarray, op: MaxPool, workers: Workers) -> np.ndarray:
     """x (N, H, W, C) -> (N, Ho, Wo, C): the largest over the kernel's rows first, then over its columns."""
     samples, height, width, channels = x.shape
     out_height, out_width = Window(op.kernel, op.stride, (1, 1), op.padding).output_space((height, width))
-    out = np.empty((samples, out_height, out_width, channels), x.dtype)
+    out = workers.empty(samples, out_height, out_width, channels)
     (step_down, step_across), ((above, _), (left, _)) = op.stride, op.padding
 
     def work(block: tuple[int, int]) -> None:

@@ -1,6 +1,6 @@
 """Everything that follows from the parameters alone and is worth keeping: folded weights."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,22 @@ Channels = tuple[tuple[int, int], ...]
 """Ranges of input channels, as (first, number)."""
 
 
+class Float32(Mapping[str, Mapping[str, np.ndarray]]):
+    """layer -> parameter -> array, cast when it is read: a large weight is read once, to be folded."""
+
+    def __init__(self, parameters: Parameters):
+        self._parameters = parameters
+
+    def __getitem__(self, layer: str) -> dict[str, np.ndarray]:
+        return {name: np.asarray(array, np.float32) for name, array in self._parameters[layer].items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
 class Prepared:
     """Weights in the forms that the fast ways take, made at their first use.
 
@@ -28,7 +44,7 @@ class Prepared:
     """
 
     def __init__(self, parameters: Parameters):
-        self.parameters = parameters
+        self.parameters = Float32(parameters)
         self._kept: dict[Hashable, Any] = {}
 
     def matrices(self, conv: Node, norms: tuple[Node, ...], channels: Channels) -> np.ndarray:

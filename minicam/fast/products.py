@@ -77,7 +77,7 @@ def convolve_by_taps(
 ) -> None:
     """out (N, Ho, Wo, K) = epilogue of the convolution; weight from `weight_matrices`."""
     samples, height, width, filters = out.shape
-    _, in_height, in_width, _ = sources[0].image.shape
+    in_height, in_width = sources[0].space
     rows = _rows_per_block(height, width, weight.shape[2], workers.threads)
     (step_down, step_across), ((above, _), (left, _)) = window.stride, window.padding
 
@@ -105,7 +105,7 @@ def adjoint_by_taps(dy: Source, weight: np.ndarray, window: Window, out: np.ndar
     it takes the rows s o + e that fall into it.
     """
     samples, height, width, channels = out.shape
-    _, out_height, out_width, _ = dy.image.shape
+    out_height, out_width = dy.space
     rows = _rows_per_block(height, width, weight.shape[2], workers.threads)
     (step_down, step_across), ((above, _), (left, _)) = window.stride, window.padding
     nothing = Epilogue()
@@ -148,7 +148,7 @@ def _add_product(
     pixels = workers.scratch("window", *out.shape[:2], len(matrix))
     first = 0
     for source in sources:
-        last = first + source.image.shape[3]
+        last = first + source.channels
         source.read(sample, rows, columns, pixels[:, :, first:last])
         first = last
     product = workers.scratch("m", *out.shape)

@@ -34,6 +34,9 @@ class Upsampled:
         return self.up.op
 
 
+FEW = 8
+"""A convolution has few filters if its input has so many times as many channels."""
+
 Part = str | Upsampled
 """What a convolution reads channels from: a layer, or one that is upsampled on the way."""
 
@@ -154,6 +157,13 @@ def is_upsampling(node: Node, parameters: Parameters) -> bool:
 
 def is_plane_convolution(node: Node) -> bool:
     return isinstance(node.op, Conv) and len(node.op.kernel) == 2 and node.op.groups == 1
+
+
+def mixes_few_channels(conv: Node, channels: int) -> bool:
+    """Whether its gradient for that many input channels costs no more than reading it: a small product per pixel."""
+    op = convolution_of(conv)
+    plain = math.prod(op.kernel) == math.prod(op.stride) == 1 and not any(map(any, op.padding))
+    return plain and FEW * op.filters <= channels
 
 
 def convolution_of(node: Node) -> Conv:

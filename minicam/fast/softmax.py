@@ -23,7 +23,7 @@ def softmax_in_place(x: np.ndarray, workers: Workers) -> None:
 
 def softmax_adjoint(dy: np.ndarray, y: np.ndarray, workers: Workers) -> np.ndarray:
     """dy (T, C, H, W), y (T or 1, C, H, W) -> dx = y (dy - sum over channels of dy y)."""
-    dx = np.empty(dy.shape, np.float32)
+    dx = workers.empty(*dy.shape)
 
     def work(block: tuple[int, int]) -> None:
         sample, top = block

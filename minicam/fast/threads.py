@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minicam.errors import MinicamError
+from minicam.fast.arena import Arena
 
 _OPENBLAS = tuple(f"{prefix}openblas_{{}}_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", ""))
 """What the functions that count threads are called in the builds of OpenBLAS that NumPy comes with."""
@@ -94,6 +95,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(self.threads - 1, "minicam") if self.threads > 1 else None
         self._local = threading.local()
         self._shared: dict[str, np.ndarray] = {}
+        self._arena = Arena()
 
     def run(self, work: Callable[[Any], None], blocks: Sequence[Any]) -> None:
         """work(block) for every block, each by whichever thread is free. An error in one is raised here."""
@@ -121,6 +123,14 @@ class Workers:
     def scratch(self, name: str, *shape: int) -> np.ndarray:
         """This thread's float32 memory of that name, with what was left in it; the next call may hand it out again."""
         return _reused(self._local.__dict__, name, shape)
+
+    def empty(self, *shape: int) -> np.ndarray:
+        """A float32 array for the values of a layer, or their gradient."""
+        return self._arena.empty(*shape)
+
+    def trim(self) -> None:
+        """Let go of the memory of arrays that no pass since the last call needed."""
+        self._arena.trim()
 
     def shared(self, name: str, *shape: int) -> np.ndarray:
         """The same for memory that all threads see; to be asked for outside of `run`."""

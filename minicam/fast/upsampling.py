@@ -39,8 +39,8 @@ class Upsampling:
     ) -> np.ndarray:
         """x (N, C, h, w) -> y (N, C, H, W), planar. finish(y) may change a block (C, rows, W) in place."""
         samples, channels, height, _ = x.shape
-        wide = np.empty((samples, channels, height, len(self.across)), np.float32)
-        y = np.empty((samples, channels, len(self.down), len(self.across)), np.float32)
+        wide = workers.empty(samples, channels, height, len(self.across))
+        y = workers.empty(samples, channels, len(self.down), len(self.across))
         x = np.ascontiguousarray(x)
 
         def stretch(block: tuple[int, Piece]) -> None:
@@ -61,8 +61,8 @@ class Upsampling:
     def adjoint(self, dy: np.ndarray, workers: Workers) -> np.ndarray:
         """dy (N, C, H, W) -> dx (N, C, h, w), planar."""
         samples, channels = dy.shape[:2]
-        flat = np.empty((samples, channels, self.down.shape[1], len(self.across)), np.float32)
-        dx = np.empty((samples, channels, self.down.shape[1], self.across.shape[1]), np.float32)
+        flat = workers.empty(samples, channels, self.down.shape[1], len(self.across))
+        dx = workers.empty(samples, channels, self.down.shape[1], self.across.shape[1])
         dy = np.ascontiguousarray(dy)
 
         def shorten(block: tuple[int, Piece]) -> None:
@@ -119,7 +119,7 @@ class UpsampledConvolution:
     def forward(self, x: np.ndarray, out: np.ndarray, workers: Workers) -> None:
         """x (N, h, w, C) -> out (N, H, W, K), contiguous; without bias."""
         (rows, columns), (height, width), (_, broad) = self.taps, self.small, self.large
-        wide = np.empty((len(x), height, rows, broad, self.filters), np.float32)
+        wide = workers.empty(len(x), height, rows, broad, self.filters)
 
         def stretch(block: tuple[int, int]) -> None:
             sample, row = block
@@ -141,7 +141,7 @@ class UpsampledConvolution:
     def adjoint(self, dy: Source, out: np.ndarray, workers: Workers) -> None:
         """dy (N, H, W, K) -> out (N, h, w, C)."""
         (rows, columns), (height, width), (_, broad) = self.taps, self.small, self.large
-        flat = np.empty((len(out), height * rows, broad, self.filters), np.float32)
+        flat = workers.empty(len(out), height * rows, broad, self.filters)
 
         def shorten(block: tuple[int, Piece]) -> None:
             sample, piece = block

@@ -26,42 +26,52 @@ class Span(NamedTuple):
 
 
 class Source(NamedTuple):
-    """An image (N, H, W, C), or, with `mask` (N or 1, H, W, C), the image where the mask is above 0 and zero elsewhere.
+    """An image (N, H, W, C) that may never have been written to memory: `image` (N, H, W, C), or, with `mixing` (K, C),
+    the product of `image` (N, H, W, K) and `mixing`; and, with `mask` (N or 1, H, W, C), zero where the mask is not
+    above 0.
 
-    The mask is how the gradient of a ReLU is read without ever being written to memory."""
+    This is how the gradients of a ReLU and of a convolution 1 x 1 with few filters are read."""
 
     image: np.ndarray
     mask: np.ndarray | None = None
+    mixing: np.ndarray | None = None
 
     def read(self, sample: int, rows: slice, columns: slice, out: np.ndarray) -> None:
         """out (rows, columns, C) = that rectangle of the sample."""
         part = self.image[sample % len(self.image), rows, columns]
-        if self.mask is None:
+        if self.mixing is not None:
+            part = np.matmul(part, self.mixing, out=out)
+        if self.mask is not None:
+            np.multiply(part, np.greater(self.mask[sample % len(self.mask), rows, columns], 0), out=out)
+        elif part is not out:
             np.copyto(out, part)
-        else:
-            masked(part, self.mask[sample % len(self.mask), rows, columns], out)
 
     @property
     def samples(self) -> int:
         return max(len(self.image), 1 if self.mask is None else len(self.mask))
 
+    @property
+    def space(self) -> tuple[int, int]:
+        _, height, width, _ = self.image.shape
+        return height, width
+
+    @property
+    def channels(self) -> int:
+        return self.image.shape[3] if self.mixing is None else self.mixing.shape[1]
+
     def whole(self) -> np.ndarray:
-        """The image (N, H, W, C) with the mask applied."""
-        if self.mask is None:
+        """The image (N, H, W, C) in memory."""
+        if self.mask is None and self.mixing is None:
             return self.image
-        out = np.empty((self.samples, *self.image.shape[1:]), np.float32)
-        masked(self.image, self.mask, out)
+        out = np.empty((self.samples, *self.space, self.channels), np.float32)
+        for sample, image in enumerate(out):
+            self.read(sample, slice(None), slice(None), image)
         return out
-
-
-def masked(x: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
-    """out = x where mask > 0, else 0."""
-    np.multiply(x, np.greater(mask, 0), out=out)
 
 
 def read_window(sources: Sequence[Source], sample: int, rows: Span, columns: Span, out: np.ndarray) -> None:
     """out (rows, columns, C of all sources) = the sources' channels one after the other, zero outside the images."""
-    _, height, width, _ = sources[0].image.shape
+    height, width = sources[0].space
     to_rows, from_rows = rows.inside(height)
     to_columns, from_columns = columns.inside(width)
     out[: to_rows.start] = 0
@@ -70,7 +80,7 @@ def read_window(sources: Sequence[Source], sample: int, rows: Span, columns: Spa
     out[to_rows, to_columns.stop :] = 0
     first = 0
     for source in sources:
-        last = first + source.image.shape[3]
+        last = first + source.channels
         source.read(sample, from_rows, from_columns, out[to_rows, to_columns, first:last])
         first = last
 

@@ -87,7 +87,7 @@ def convolve(
     samples, height, width, filters = out.shape
     rows, columns = tiles_per_axis((height, width), dilation)
     images = samples * min(dilation, height) * min(dilation, width)
-    channels = sum(source.image.shape[3] for source in sources)
+    channels = sum(source.channels for source in sources)
     wanted = _tiles_per_block(images * rows * columns, channels + filters, workers.threads)
     per_strip = max(1, min(rows, round(wanted / columns)))
     strips = [
@@ -136,7 +136,7 @@ def _read(
     workers: Workers,
 ) -> np.ndarray:
     """The padded inputs of a block, (strips, 4 rows + 2, 4 columns + 2, C)."""
-    channels = sum(source.image.shape[3] for source in sources)
+    channels = sum(source.channels for source in sources)
     window = workers.scratch("window", len(block), TILE * rows + 2, TILE * columns + 2, channels)
     for strip, part in zip(block, window, strict=True):
         top = strip.phase[0] + dilation * TILE * strip.first - padding[0]
