@@ -1,4 +1,4 @@
-"""The command line: minicam explain | segment | layers | verify | bench."""
+"""The command line: minicam explain | segment | evaluate | layers | verify | bench."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minicam import __version__
-from minicam.commands import bench, explain, layers, segment, verify
+from minicam.commands import bench, evaluate, explain, layers, segment, verify
 from minicam.commands.terminal import SOME_FAILED, WRONG_USAGE, complain
 from minicam.errors import MinicamError, ModelFileError
 
@@ -45,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(segment, "label every pixel")
     _image_arguments(sub)
+    _network_options(sub)
+
+    sub = command(evaluate, "compare the network's labels with those of a folder of labelled frames")
+    sub.add_argument("folder", metavar="FOLDER", help="with images/NAME.jpg or .png and labels/NAME.png")
+    sub.add_argument("--ignored", type=int, metavar="N", help="label to leave out (default: the number of classes)")
+    sub.add_argument("--at", choices=("network", "frame"), default="network", help="the size to compare at")
     _network_options(sub)
 
     sub = command(layers, "show the table of layers")

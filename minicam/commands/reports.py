@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 
-from minicam.commands.terminal import DONE
+from minicam.commands.terminal import DONE, SOME_FAILED, complain, progress
+from minicam.errors import ImageError
 
 
 def layers(options: argparse.Namespace) -> int:
@@ -30,6 +31,21 @@ def verify(options: argparse.Namespace) -> int:
     example = "no example" if report.check is None else f"its own example agrees to {report.check:.1e} of the peak"
     size = f"{report.layers} layers, {report.parameters:,} parameters, {report.bytes / 1e6:.1f} MB"
     print(f"{report.path}: sound: {size}; {example}")
+    return DONE
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Compare the network's labels with those of a folder of labelled frames; a bad frame stops it before it starts."""
+    import minicam as mc
+    from minicam import evaluation
+
+    net = mc.load(options.weights, device=options.device)
+    try:
+        frames = evaluation.labelled_frames(options.folder, evaluation.class_count(net), options.ignored)
+        found = evaluation.evaluate(net, progress(frames, options.json), options.ignored, options.at)
+    except ImageError as error:
+        return complain(error, SOME_FAILED)
+    print(json.dumps(found.report()) if options.json else found.table())
     return DONE
 
 
