@@ -20,19 +20,19 @@ Channels = tuple[tuple[int, int], ...]
 
 
 class Float32(Mapping[str, Mapping[str, np.ndarray]]):
-    """layer -> parameter -> array, cast when it is read: a large weight is read once, to be folded."""
+    """layer -> parameter -> array, cast when it is read. The large ones are read once, to be folded."""
 
-    def __init__(self, parameters: Parameters):
-        self._parameters = parameters
+    def __init__(self, stored: Parameters):
+        self.stored = stored
 
     def __getitem__(self, layer: str) -> dict[str, np.ndarray]:
-        return {name: np.asarray(array, np.float32) for name, array in self._parameters[layer].items()}
+        return {name: np.asarray(array, np.float32) for name, array in self.stored[layer].items()}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
+        return iter(self.stored)
 
     def __len__(self) -> int:
-        return len(self._parameters)
+        return len(self.stored)
 
 
 class Prepared:
@@ -49,17 +49,21 @@ class Prepared:
 
     def matrices(self, conv: Node, norms: tuple[Node, ...], channels: Channels) -> np.ndarray:
         """For `convolve`: the weight of those input channels, times the slopes of the norms that follow."""
-        return self._once(
-            ("forward", conv.name, names(norms), channels),
-            lambda: weight_matrices(_chosen(self.weight(conv, norms), channels)),
-        )
+
+        def make() -> np.ndarray:
+            matrices = weight_matrices(_chosen(self._weight(conv), channels))
+            return np.multiply(matrices, self._slopes(conv, norms), out=matrices)
+
+        return self._once(("forward", conv.name, names(norms), channels), make)
 
     def adjoint_matrices(self, conv: Node, norms: tuple[Node, ...], channels: tuple[int, int]) -> np.ndarray:
         """For `adjoint`: the same of one range of input channels, turned."""
-        return self._once(
-            ("adjoint", conv.name, names(norms), channels),
-            lambda: weight_matrices(turned(_chosen(self.weight(conv, norms), (channels,)), plane_window(conv))),
-        )
+
+        def make() -> np.ndarray:
+            matrices = weight_matrices(turned(_chosen(self._weight(conv), (channels,)), plane_window(conv)))
+            return np.multiply(matrices, self._slopes(conv, norms)[:, None], out=matrices)
+
+        return self._once(("adjoint", conv.name, names(norms), channels), make)
 
     def bias(self, conv: Node, norm: Node | None) -> np.ndarray:
         """(K,), folded."""
@@ -84,18 +88,22 @@ class Prepared:
         return self._once(
             ("upsampled", conv.name, names(norms), part.name, shapes[part.small], tuple(space)),
             lambda: UpsampledConvolution(
-                _chosen(self.weight(conv, norms), ((first, channels),)),
+                _chosen(self._weight(conv), ((first, channels),)) * self._slopes(conv, norms)[:, None, None, None],
                 plane_window(conv),
                 self.upsampling(part, shapes),
             ),
         )
 
-    def weight(self, conv: Node, norms: tuple[Node, ...]) -> np.ndarray:
-        """(K, C, kernel rows, kernel columns), times the slopes of the norms that follow."""
-        weight = self.parameters[conv.name]["weight"]
+    def _weight(self, conv: Node) -> np.ndarray:
+        """(K, C, kernel rows, kernel columns) of the type in which it is stored."""
+        return np.asarray(self.parameters.stored[conv.name]["weight"])
+
+    def _slopes(self, conv: Node, norms: tuple[Node, ...]) -> np.ndarray:
+        """(K,) float32: the product of the slopes of the norms that follow the convolution."""
+        slopes = np.ones(convolution_of(conv).filters)
         for norm in norms:
-            weight = weight * self.slope(norm).astype(np.float32)[:, None, None, None]
-        return weight
+            slopes = slopes * self.slope(norm)
+        return slopes.astype(np.float32)
 
     def _folded_bias(self, conv: Node, norm: Node | None) -> np.ndarray:
         bias = self.parameters[conv.name]["bias"].astype(np.float64)

@@ -25,8 +25,12 @@ BLOCK_COLUMNS = 1 << 21
 
 
 def weight_matrices(weight: np.ndarray) -> np.ndarray:
-    """weight (K, C, kernel rows, kernel columns) -> (kernel rows, kernel columns, C, K) float32."""
-    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0), np.float32)
+    """weight (K, C, kernel rows, kernel columns) of any type -> (kernel rows, kernel columns, C, K) float32."""
+    filters, channels, *kernel = weight.shape
+    matrices = np.empty((*kernel, channels, filters), np.float32)
+    for t, r in np.ndindex(*kernel):
+        matrices[t, r] = weight[:, :, t, r].T
+    return matrices
 
 
 def convolve_by_columns(
