@@ -1,7 +1,7 @@
 """Boundary F1 (BF score): how well the outlines of the classes agree, whatever their areas.
 
-Source: G. Csurka, D. Larlus, F. Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013,
-section 3.2. What the paper leaves open is settled here:
+Source: G. Csurka, D. Larlus, F. Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
+What the paper leaves open is settled here:
 
 - A pixel is on the outline of its class if an edge neighbour is labelled otherwise; beyond the image nothing is.
 - Outlines against pixels to leave out may be hit but need not be, since what is there is not known; and what the
@@ -36,7 +36,7 @@ def boundary_f1(
         raise ImageError(f"labels of shape {truth.shape} and {predicted.shape} predicted; expected one shape")
     scored = scored_pixels(truth, classes, ignored)
     distance = tolerance * np.hypot(*truth.shape)
-    wanted = _outlines(truth, outline(truth, scored) & scored)
+    wanted = _outlines(truth, outline(truth, scored))
     allowed = _outlines(truth, outline(truth) & scored)
     found = outline(predicted)
     judged, drawn = _outlines(predicted, found & scored), _outlines(predicted, found)
