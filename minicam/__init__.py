@@ -1,6 +1,15 @@
 """Grad-CAM and SEG-GRAD-CAM by explicit backward passes, in NumPy."""
 
-from minicam.errors import DeviceError, ImageError, LayerError, MinicamError, ModelFileError, TargetError
+from minicam.conversion import convert
+from minicam.errors import (
+    ConversionError,
+    DeviceError,
+    ImageError,
+    LayerError,
+    MinicamError,
+    ModelFileError,
+    TargetError,
+)
 from minicam.explanation import (
     CAM,
     AlphaField,
@@ -35,6 +44,7 @@ __all__ = [
     "Class",
     "Component",
     "Contrast",
+    "ConversionError",
     "DeviceError",
     "Errors",
     "Explanation",
@@ -50,6 +60,7 @@ __all__ = [
     "Region",
     "TargetError",
     "alpha_field",
+    "convert",
     "explain",
     "gradcam",
     "imresize",

@@ -1,4 +1,4 @@
-"""The command line: minicam explain | segment | evaluate | layers | verify | bench."""
+"""The command line: minicam explain | segment | evaluate | layers | convert | verify | bench."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minicam import __version__
-from minicam.commands import bench, evaluate, explain, layers, segment, verify
+from minicam.commands import bench, convert, evaluate, explain, layers, segment, verify
 from minicam.commands.terminal import SOME_FAILED, WRONG_USAGE, complain
 from minicam.errors import MinicamError, ModelFileError
 
@@ -56,6 +56,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(layers, "show the table of layers")
     sub.add_argument("weights", nargs="?", metavar="WEIGHTS", help="default: the bundled CamVid network")
 
+    sub = command(convert, "read another framework's file, compare with that framework, and write a weight file")
+    sub.add_argument("source", metavar="SOURCE", help="the file, or for some kinds the folder, of another framework")
+    sub.add_argument("output", metavar="OUT.h5", help="the weight file to write")
+    sub.add_argument("--force", action="store_true", help="replace OUT.h5 where it exists")
+    sub.add_argument("--kind", metavar="KIND", help="of SOURCE (default: found by its content and name)")
+    sub.add_argument("--architecture", metavar="NAME", help="the network, where SOURCE holds its weights alone")
+    sub.add_argument(
+        "--input-shape", nargs="+", type=_size, metavar="N", help='of the input, channels first; "any" leaves it open'
+    )
+    sub.add_argument("--classes", nargs="+", metavar="CLASS", help="names of the output channels")
+    sub.add_argument("--no-check", action="store_true", help="do not compare the result with the framework's")
+
     sub = command(verify, "check a weight file: structure, digests, its own stored example")
     sub.add_argument("weights", metavar="WEIGHTS")
 
@@ -73,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _class(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
+
+
+def _size(text: str) -> int | None:
+    return None if text == "any" else int(text)
 
 
 def _image_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,10 @@ class ModelFileError(MinicamError):
     """A weight file is damaged, hostile or not one of ours."""
 
 
+class ConversionError(ModelFileError):
+    """A file of another framework cannot be converted."""
+
+
 class ImageError(MinicamError):
     """An image cannot be read, or an array is not an image."""
 

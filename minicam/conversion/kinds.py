@@ -1,0 +1,62 @@
+"""The kinds of files that can be read, found by what is in them, else by the end of their name."""
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minicam.conversion.reading import Converted, Options
+from minicam.errors import ConversionError, close_names
+
+HEAD = 512
+"""Bytes from the start of a file that a kind is recognised by; of a folder there are none."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file. `reader`, "module:function", is imported only when a file of this kind is read.
+
+    recognises: whether a path, the first HEAD bytes of which are given, holds this kind, whatever its name is.
+    """
+
+    name: str
+    description: str
+    suffixes: tuple[str, ...]
+    reader: str
+    recognises: Callable[[Path, bytes], bool] = lambda path, head: False
+
+    def read(self, path: Path, options: Options) -> Converted:
+        module, _, function = self.reader.partition(":")
+        return getattr(importlib.import_module(module), function)(path, options)
+
+
+def _is_onnx(path: Path, head: bytes) -> bool:
+    """Whether a file starts like a ModelProto: field 1, ir_version, is a small number, and another field follows."""
+    return len(head) > 2 and head[0] == 0x08 and 1 <= head[1] < 0x40 and head[2] & 7 in (0, 2)
+
+
+KINDS: tuple[Kind, ...] = (Kind("onnx", "ONNX model", (".onnx",), "minicam.conversion.onnx:read", _is_onnx),)
+
+
+def kind_of(source: str | os.PathLike[str], name: str | None = None) -> Kind:
+    """The kind of a file or folder; `name` decides where it is given. ConversionError, with the kinds that there are,
+    where the source is missing, cannot be read, or is of no known kind."""
+    path = Path(source)
+    if not path.exists():
+        raise ConversionError(f"{path}: does not exist; expected a network's file")
+    if name is not None:
+        for kind in KINDS:
+            if kind.name == name:
+                return kind
+        raise ConversionError(f"there is no kind {name!r} of files{close_names(name, [kind.name for kind in KINDS])}")
+    try:
+        head = b"" if path.is_dir() else path.open("rb").read(HEAD)
+    except OSError as error:
+        raise ConversionError(f"{path}: cannot be read: {error.strerror or error}") from error
+    recognised = [kind for kind in KINDS if kind.recognises(path, head)]
+    suffixed = [kind for kind in KINDS if path.suffix.lower() in kind.suffixes]
+    for kind in (*(kind for kind in recognised if kind in suffixed), *recognised, *suffixed):
+        return kind
+    known = "; ".join(f"{kind.name} ({kind.description}, {' '.join(kind.suffixes)})" for kind in KINDS)
+    raise ConversionError(f"{path}: is of no kind that minicam reads: {known}. If it is one of these, name the kind")
