@@ -39,11 +39,7 @@ class BatchStatisticsNorm(Op):
         return None
 
     def forward(self, x, *, scale, offset):
-        require(
-            self.values_per_channel(x) > 1,
-            f"the batch {x.shape} has a single value of each channel, so no variance; expected two or more: a larger "
-            "batch or larger inputs",
-        )
+        self.check_batch(x.shape)
         z, _ = self._standardize(x)
         rank = x.ndim - 2
         return channel_vector(scale, rank) * z + channel_vector(offset, rank)
@@ -63,20 +59,19 @@ class BatchStatisticsNorm(Op):
     def statistics(self, x: Array) -> tuple[Array, Array]:
         """What running statistics are averaged from: mean and variance of each channel, (C,); the variance is unbiased,
         with n - 1 in place of n (section 3.1 of the paper)."""
-        mean, variance = self._moments(x)
-        count = self.values_per_channel(x)
-        return mean.reshape(-1), variance.reshape(-1) * (count / (count - 1))
+        axes = (0, *space_axes(x))
+        return x.mean(axis=axes), x.var(axis=axes, ddof=1)
 
-    def values_per_channel(self, x: Array) -> int:
-        return math.prod(x.shape) // x.shape[1]
+    def check_batch(self, shape: tuple[int, ...]) -> None:
+        """LayerError unless a batch of that shape (N, C, *space) has two values of each channel or more."""
+        require(
+            math.prod(shape) > shape[1],
+            f"a batch of shape {shape} has a single value of each channel, so no variance; expected two or more: a "
+            "larger batch or larger inputs",
+        )
 
     def _standardize(self, x: Array) -> tuple[Array, Array]:
-        mean, variance = self._moments(x)
-        deviation = array_module(x).sqrt(variance + self.epsilon)
-        return (x - mean) / deviation, deviation
-
-    def _moments(self, x: Array) -> tuple[Array, Array]:
-        """Mean and population variance of each channel, (1, C, 1, ...)."""
         axes = (0, *space_axes(x))
-        mean = x.mean(axis=axes, keepdims=True)
-        return mean, ((x - mean) ** 2).mean(axis=axes, keepdims=True)
+        centred = x - x.mean(axis=axes, keepdims=True)
+        deviation = array_module(x).sqrt((centred**2).mean(axis=axes, keepdims=True) + self.epsilon)
+        return centred / deviation, deviation

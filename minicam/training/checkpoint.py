@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array, array_module, to_numpy
 from minicam.graph import Parameters
 from minicam.hdf5 import Attributes, check_name, naming, open_file, read_attribute, read_tree, require, write_tree
 from minicam.training.optimizers import State, Tree
@@ -63,14 +63,15 @@ def read_checkpoint(path: str | os.PathLike[str], like: Progressed, settings: Ma
         require("/settings" in tree.arrays, "has no /settings; expected the JSON of the run's settings there")
         _check_settings(tree.arrays["/settings"].read().tobytes(), settings)
         names = tree.arrays.keys() - {"/settings"}
-        odd = sorted(names ^ expected.keys())
-        require(not odd, f"{odd and odd[0]}: is only in the file or only in the network; it is of another network")
+        missing, extra = sorted(expected.keys() - names), sorted(names - expected.keys())
+        require(not missing, f"{''.join(missing[:1])}: is missing; expected the arrays of this network and optimiser")
+        require(not extra, f"{''.join(extra[:1])}: is too much; expected the arrays of this network and optimiser")
         found = {}
         for name, array in expected.items():
             stored = tree.arrays[name]
             fits = (stored.shape, stored.dtype) == (array.shape, array.dtype)
             require(fits, f"{name}: is {stored.dtype} {stored.shape}; this run has {array.dtype} {array.shape}")
-            found[name] = stored.read()
+            found[name] = array_module(array).asarray(stored.read())
     return _filled(like, found, step, updates)
 
 
@@ -110,7 +111,7 @@ def _flat(at: Progressed) -> dict[str, Array]:
     }
 
 
-def _filled(like: Progressed, found: Mapping[str, np.ndarray], step: int, updates: int) -> Progressed:
+def _filled(like: Progressed, found: Mapping[str, Array], step: int, updates: int) -> Progressed:
     def tree(group: str, layers: Parameters) -> Tree:
         return {layer: {name: found[f"{group}/{layer}/{name}"] for name in names} for layer, names in layers.items()}
 

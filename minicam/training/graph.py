@@ -9,13 +9,13 @@ scores:
                                                 target -----^
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minicam.backend import to_numpy
+from minicam.backend import Array, to_numpy
 from minicam.errors import LayerError
 from minicam.graph import Graph, Node, Parameters
 from minicam.ops import (
@@ -42,22 +42,16 @@ STATISTICS = ("mean", "variance")
 class TrainingGraph:
     """A graph for training, and the one that it was made from.
 
-    graph: has the inputs of `inference`, `target`, and a mask for each dropout; its output is `loss` (N, 1), whose sum
-    is the loss of the batch. masks: name of a mask -> fraction dropped. normalized: the layers that take the statistics
-    of the batch.
+    graph: has the inputs of `inference`, `target`, and `<layer>_mask` for each dropout; its output is `loss` (N, 1),
+    whose sum is the loss of the batch. dropped: name of a dropout -> fraction dropped. normalized: the layers that take
+    the statistics of the batch.
     """
 
     graph: Graph
     inference: Graph
     scores: str
-    masks: Mapping[str, float]
+    dropped: Mapping[str, float]
     normalized: tuple[str, ...]
-
-    @property
-    def loss(self) -> Loss:
-        op = self.graph.by_name[LOSS].op
-        assert isinstance(op, Loss)
-        return op
 
     def thawed(self, parameters: Parameters) -> tuple[Tree, Tree]:
         """The parameters of `inference` as those of `graph`, and the running statistics, layer -> mean and variance."""
@@ -69,19 +63,25 @@ class TrainingGraph:
         """Parameters for `inference`, the opposite of `thawed`: batch normalisations hold the running statistics."""
         return {layer: {**arrays, **running.get(layer, {})} for layer, arrays in parameters.items()}
 
-    def draw_masks(self, random: np.random.Generator, fed: Mapping[str, Any], dtype: Any) -> dict[str, np.ndarray]:
-        """A mask for each dropout, (N, C, *space): 0 with the probability given by `masks`, else 1 / (1 - that).
+    def masks(self, random: np.random.Generator, fed: Mapping[str, Array]) -> dict[str, np.ndarray]:
+        """A mask for each dropout, float32 (N, C, *space): 0 for the fraction dropped, 1 / (1 - that) for the others.
 
-        fed: the inputs of `inference`, arrays (N, C, *space).
+        fed: the inputs of `inference`, arrays (N, C, *space). Raises LayerError, naming the layer, where the batch is
+        too small for its statistics.
         """
-        if not self.masks:
-            return {}
         shapes = self.inference.shapes_of(fed)
-        samples = len(next(iter(fed.values())))
+        (samples,) = {len(x) for x in fed.values()}
+        for layer in self.normalized:
+            op = self.graph.by_name[layer].op
+            assert isinstance(op, BatchStatisticsNorm)
+            try:
+                op.check_batch((samples, *map(_size, shapes[layer])))
+            except LayerError as error:
+                raise LayerError(f"layer {layer!r} (BatchStatisticsNorm): {error}") from None
         drawn = {}
-        for mask, rate in self.masks.items():
-            shape = (samples, *(known(size, "a size of what is dropped") for size in shapes[_dropped_by(mask)]))
-            drawn[mask] = (random.random(shape, np.float32) >= rate).astype(dtype) / (1 - rate)
+        for layer, rate in self.dropped.items():
+            kept = random.random((samples, *map(_size, shapes[layer])), np.float32) >= rate
+            drawn[_mask(layer)] = kept.astype(np.float32) / (1 - rate)
         return drawn
 
 
@@ -100,8 +100,8 @@ def training_graph(graph: Graph, *, loss: Loss, scores: str, fixed: Collection[s
         )
     shapes = graph.shapes(graph.inputs)
     changing = graph.leading_to([scores]) - set(fixed)
-    inputs: dict[str, Shape] = dict(graph.inputs)
-    nodes, masks, normalized = [], {}, []
+    added: dict[str, Shape] = {TARGET: _target_shape(loss, shapes[scores], scores)}
+    nodes, dropped, normalized = [], {}, []
     for node in graph.nodes:
         op = node.op
         if node.name in changing and isinstance(op, BatchNorm):
@@ -110,20 +110,23 @@ def training_graph(graph: Graph, *, loss: Loss, scores: str, fixed: Collection[s
         elif node.name in changing and isinstance(op, Dropout) and op.rate > 0:
             if not op.rate < 1:
                 raise LayerError(f"layer {node.name!r} (Dropout): the rate is {op.rate}; expected less than 1")
-            mask = node.name + MASK
-            masks[mask], inputs[mask] = op.rate, shapes[node.name]
-            node = Node(node.name, Multiply(), (*node.inputs, mask))
+            dropped[node.name], added[_mask(node.name)] = op.rate, shapes[node.name]
+            node = Node(node.name, Multiply(), (*node.inputs, _mask(node.name)))
         nodes.append(node)
-    inputs[TARGET] = _target_shape(loss, shapes[scores], scores)
     nodes.append(Node(LOSS, loss, (scores, TARGET)))
-    return TrainingGraph(Graph(inputs, tuple(nodes), (LOSS,)), graph, scores, masks, tuple(normalized))
+    taken = added.keys() & graph.inputs.keys()
+    if taken:
+        raise LayerError(f"the network has an input {taken.pop()!r}, a name that training needs; rename it")
+    training = Graph({**graph.inputs, **added}, tuple(nodes), (LOSS,))
+    return TrainingGraph(training, graph, scores, dropped, tuple(normalized))
 
 
-MASK = "_mask"
+def _mask(dropout: str) -> str:
+    return f"{dropout}_mask"
 
 
-def _dropped_by(mask: str) -> str:
-    return mask.removesuffix(MASK)
+def _size(size: int | None) -> int:
+    return known(size, "every size of a batch")
 
 
 def _target_shape(loss: Loss, shape: Shape, scores: str) -> Shape:
@@ -143,16 +146,14 @@ def trainable(graph: Graph, parameters: Parameters, fixed: Collection[str] = ())
     Raises LayerError if nothing remains.
     """
     found = {}
-    useless = set(_subtracted(graph))
-    leading = graph.leading_to(graph.outputs)
+    subtracted, leading = _subtracted(graph), graph.leading_to(graph.outputs)
     for node in graph.nodes:
         names = graph.parameter_shapes.get(node.name)
         if not names or node.name not in leading or node.name in fixed or isinstance(node.op, Normalize):
             continue
         if isinstance(node.op, ConvTranspose) and _is_bilinear(node.op, parameters[node.name]):
             continue
-        kept = tuple(name for name in names if not (name == "bias" and node.name in useless))
-        found[node.name] = kept
+        found[node.name] = tuple(name for name in names if name != "bias" or node.name not in subtracted)
     if not found:
         raise LayerError("there is nothing to train: the loss depends on no parameter that is not fixed")
     return found
@@ -164,12 +165,8 @@ def _is_bilinear(op: ConvTranspose, parameters: Mapping[str, Any]) -> bool:
     return op.groups == len(weight) == op.filters and bool((weight == kernel).all())
 
 
-def _subtracted(graph: Graph) -> Iterable[str]:
-    """The layers that nothing but a normalisation by the statistics of the batch reads."""
-    readers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    for name, nodes in readers.items():
-        if all(isinstance(node.op, BatchStatisticsNorm) for node in nodes):
-            yield name
+def _subtracted(graph: Graph) -> set[str]:
+    """The layers that nothing but normalisations by the statistics of the batch read."""
+    normalized = {name for node in graph.nodes if isinstance(node.op, BatchStatisticsNorm) for name in node.inputs}
+    others = {name for node in graph.nodes if not isinstance(node.op, BatchStatisticsNorm) for name in node.inputs}
+    return normalized - others

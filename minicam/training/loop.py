@@ -47,6 +47,13 @@ def train(
     """
     if isinstance(fixed, str):
         raise LayerError(f"fixed is the string {fixed!r}; expected a list of layer names: [{fixed!r}]")
+    for name, value, good, expected in (
+        ("steps", steps, steps >= 0, "0 or more"),
+        ("checkpoint_every", checkpoint_every, checkpoint_every >= 1, "1 or more"),
+        ("momentum", momentum, 0 <= momentum <= 1, "0 to 1"),
+    ):
+        if not good:
+            raise MinicamError(f"{name} is {value}; expected {expected}")
     run = Run(network, batch, loss, scores, optimizer, schedule, seed, tuple(fixed), momentum)
     at = run.start()
     if checkpoint is not None and Path(checkpoint).exists():

@@ -24,6 +24,8 @@ from minicam.training.schedules import Schedule
 Batch = Callable[[np.random.Generator], tuple[Array, Array]]
 """Random generator -> x (N, C, *space), raw scale, and the target, shaped as the loss says."""
 
+LOWER = "try a lower learning rate or a warm-up"
+
 Accuracy = Callable[[], float | None]
 
 
@@ -58,7 +60,7 @@ class Run:
             "scores": self.scores,
             "optimizer": repr(self.optimizer),
             "seed": str(self.seed),
-            "fixed": ", ".join(sorted(self.fixed)),
+            "fixed": ", ".join(sorted(self.fixed)) or "none",
             "momentum": str(self.momentum),
         }
 
@@ -70,6 +72,8 @@ class Run:
     def step(self, at: Progressed) -> tuple[Progressed, float, Accuracy]:
         """One step: where the run is then, the loss before it, and a function that finds the accuracy before it."""
         rate = self.schedule(at.step)
+        if not 0 <= rate < math.inf:
+            raise MinicamError(f"the schedule gives the learning rate {rate} at step {at.step}; expected 0 or more")
         feeds = self._feeds(at.step)
         graph = self.training.graph
         with np.errstate(all="ignore"):  # what overflows makes the loss infinite or NaN, and that is looked for
@@ -84,9 +88,13 @@ class Run:
         return Progressed(at.step + 1, parameters, running, state), loss, lambda: self.loss.accuracy(scores, target)
 
     def frozen(self, at: Progressed) -> Network:
-        """The network for inference."""
+        """The network for inference. MinicamError for parameters that are not finite."""
         was = self.network
         parameters = self.training.frozen(at.parameters, at.running)
+        for layer, arrays in parameters.items():
+            for name, array in arrays.items():
+                if not self._module.isfinite(array).all():
+                    raise MinicamError(f"{name} of layer {layer!r} is not finite after {at.step} steps; {LOWER}")
         device = "cpu" if self._module is np else "gpu"
         return Network(was.graph, parameters, was.classes, was.colors, device, was.precision, was.threads)
 
@@ -99,11 +107,14 @@ class Run:
         """The batch of that step, and the masks of the dropouts, drawn after it by the same generator."""
         random = np.random.default_rng([self.seed, step])
         (name,) = self.network.graph.inputs
-        x, target = (self._module.asarray(array, np.float32) for array in self.batch(random))
+        batch = self.batch(random)
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise LayerError(f"the batch of step {step} is a {type(batch).__name__}; expected (x, target)")
+        x, target = (self._module.asarray(array, np.float32) for array in batch)
         if len(x) != len(target) or not len(x):
             raise LayerError(f"the batch of step {step} has {len(x)} samples and {len(target)} targets")
         self.network.graph.check_feeds({name: x})
-        masks = self.training.draw_masks(random, {name: x}, np.float32)
+        masks = self.training.masks(random, {name: x})
         return {name: x, TARGET: target, **{mask: self._module.asarray(m) for mask, m in masks.items()}}
 
     def _selected(self, parameters: Parameters) -> Tree:
@@ -125,7 +136,5 @@ class Run:
 
     def _not_finite(self, loss: float, step: int, rate: float, feeds: dict[str, Array]) -> str:
         odd = [name for name, x in feeds.items() if not self._module.isfinite(x).all()]
-        why = (
-            f"the batch holds NaN or infinity in {', '.join(odd)}" if odd else "try a lower learning rate or a warm-up"
-        )
+        why = f"the batch holds NaN or infinity in {', '.join(odd)}" if odd else LOWER
         return f"the loss is {loss} at step {step} with learning rate {rate:g}; {why}"
