@@ -19,6 +19,7 @@ from references import require_torch
 from minicam import LayerError, MinicamError, ModelFileError, Network, store
 from minicam.graph import Graph, Node
 from minicam.ops import (
+    Add,
     BatchNorm,
     BatchStatisticsNorm,
     Conv,
@@ -648,9 +649,11 @@ def test_a_checkpoint_of_other_settings(changed, message, checkpoint):
 
 
 def test_a_checkpoint_of_another_network(checkpoint):
-    graph = classifier(0.5)
-    with pytest.raises(ModelFileError, match=r"run.h5: .* a run with network of the digest [0-9a-f]{64}, and this run"):
-        train(Network(graph, initial_parameters(graph)), stripes, **settings(checkpoint=checkpoint))
+    """Another rate of dropout, or another start."""
+    same_parameters = fresh().parameters()
+    for network in (Network(classifier(0.5), same_parameters), Network(classifier(), initial_parameters(classifier()))):
+        with pytest.raises(ModelFileError, match=r"run.h5: .* a run with network of the digest \w{16}, and this run"):
+            train(network, stripes, **settings(checkpoint=checkpoint))
 
 
 def flipped(data):
@@ -749,6 +752,13 @@ def spoiled(x):
 def test_batches_that_do_not_fit(batch, message):
     with pytest.raises(MinicamError, match=message):
         train(fresh(), batch, **settings())
+
+
+def test_a_network_with_two_inputs_is_not_trained():
+    nodes = (Node("a", Dense(2), ("x",)), Node("b", Dense(2), ("y",)), Node("sum", Add(), ("a", "b")))
+    graph = Graph({"x": (3,), "y": (3,)}, nodes, ("sum",))
+    with pytest.raises(LayerError, match=r"has the inputs x, y; expected a single one"):
+        train(Network(graph, initial_parameters(graph)), stripes, **settings(scores="sum"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minicam.backend import Array, array_module
+from minicam.backend import Array, array_module, to_numpy
 from minicam.errors import LayerError, MinicamError
 from minicam.graph import Parameters, Values
 from minicam.graph_text import graph_text
@@ -51,11 +51,11 @@ class Run:
     def trained(self) -> dict[str, tuple[str, ...]]:
         return trainable(self.training.graph, self.network.parameters(np.float32), self.fixed)
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, str]:
         """What a run that goes on must have in common with the one that it continues."""
         return {
-            "network": "of the digest " + hashlib.sha256(graph_text(self.network.graph)).hexdigest(),
+            "network": f"of the digest {self._digest()[:16]}",
             "loss": repr(self.loss),
             "scores": self.scores,
             "optimizer": repr(self.optimizer),
@@ -66,6 +66,10 @@ class Run:
 
     def start(self) -> Progressed:
         """Before the first step."""
+        if len(self.network.graph.inputs) != 1:
+            raise LayerError(
+                f"the network has the inputs {', '.join(self.network.graph.inputs)}; expected a single one"
+            )
         parameters, running = self.training.thawed(self.network.parameters(np.float32))
         return Progressed(0, parameters, running, self.optimizer.start(self._selected(parameters)))
 
@@ -97,6 +101,14 @@ class Run:
                     raise MinicamError(f"{name} of layer {layer!r} is not finite after {at.step} steps; {LOWER}")
         device = "cpu" if self._module is np else "gpu"
         return Network(was.graph, parameters, was.classes, was.colors, device, was.precision, was.threads)
+
+    def _digest(self) -> str:
+        """SHA-256 of the graph and of the parameters that the run starts from."""
+        found = hashlib.sha256(graph_text(self.network.graph))
+        for layer, arrays in sorted(self.network.parameters(np.float32).items()):
+            for name, array in sorted(arrays.items()):
+                found.update(f"/{layer}/{name}".encode() + to_numpy(array).tobytes())
+        return found.hexdigest()
 
     @cached_property
     def _module(self) -> ModuleType:
