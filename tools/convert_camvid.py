@@ -1,29 +1,26 @@
-"""Make weights/deeplabv3plus_resnet18_camvid.h5 from the PyTorch checkpoint of the CamVid network.
+"""Make a weight file of minicam from a state_dict of the CamVid network in PyTorch (tools/deeplab_twin.py).
 
-    python tools/convert_camvid.py camvid_pytorch.pt deeplabv3plus_resnet18_camvid.h5 [--twin deeplab_pytorch.py]
+    python tools/convert_camvid.py camvid_pytorch.pt OUT.h5
 
-The checkpoint is a state_dict whose module names are the layer names of `minicam.zoo.deeplab`. Every entry is used
-once and every parameter is filled, or the conversion stops and lists what is left. The file gets a small example of
-its own (`/check`, see `minicam.store`). With --twin, the network as PyTorch defines it computes the same example, and
-the largest difference is printed. Needs PyTorch, and minicam installed (pip install -e .).
+Every entry of the state_dict is used once and every parameter is filled, or the conversion stops and lists what is
+left. The file gets a small example of its own (`/check`, see `minicam.store`); the network in PyTorch computes the same
+example, and the largest difference is printed. Needs PyTorch, and minicam installed (pip install -e .).
 """
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from deeplab_twin import MEAN, STD, DeepLab, normalised
 
 from minicam.network import Network
 from minicam.ops import BatchNorm, Conv, ConvTranspose, Normalize
 from minicam.store import Example, save, verify
 from minicam.zoo import CAMVID_CLASSES, CAMVID_COLORS, bilinear_kernel, deeplabv3plus_resnet18
 
-MEAN = (105.0, 109.0, 110.0)  # of the checkpoint's training: (pixel - mean) / std, RGB 0 to 255
-STD = (75.0, 75.0, 75.0)
 TORCH_NAMES = {
     Conv: {"weight": "weight", "bias": "bias"},
     BatchNorm: {"scale": "weight", "offset": "bias", "mean": "running_mean", "variance": "running_var"},
@@ -67,21 +64,24 @@ def example(net: Network, seed: int = 0) -> Example:
     return Example({"image": pixels}, dict(values), tolerance=1e-4)
 
 
-def twin_difference(net: Network, path: Path, state: Mapping[str, torch.Tensor], pixels: np.ndarray) -> float:
+def twin_difference(net: Network, state: Mapping[str, torch.Tensor], pixels: np.ndarray) -> float:
     """The largest difference of the logits in float64 between minicam and PyTorch, relative to the largest logit."""
-    specification = importlib.util.spec_from_file_location("twin", path)
-    if specification is None or specification.loader is None:
-        raise ValueError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    twin = module.DeepLab()
-    twin.load_state_dict(state)
-    shape = (1, 3, 1, 1)
-    x = (torch.tensor(pixels) - torch.tensor(MEAN).view(shape)) / torch.tensor(STD).view(shape)
+    twin = DeepLab()
+    twin.load_state_dict(state, strict=False)  # `network` has checked what matters
     with torch.no_grad():
-        expected = twin.double().eval()(x.double()).numpy()
+        expected = twin.double().eval()(normalised(np.moveaxis(pixels, 1, 3))).numpy()
     found = net.forward(pixels, ["dec_crop2"])["dec_crop2"]
     return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def write(state: Mapping[str, torch.Tensor], out: Path, source: str) -> None:
+    """The state_dict as a weight file, which then is verified; prints the difference between minicam and PyTorch."""
+    net = network(state)
+    check = example(net)
+    difference = twin_difference(net, state, check.inputs["image"])
+    print(f"largest difference from PyTorch, float64, relative to the largest logit: {difference:.1e}")
+    save(net, out, source=source, licence=LICENCE, dtype="float16", check=check)
+    print(verify(out, device="cpu"))
 
 
 def _fixed_parameters() -> dict[str, dict[str, np.ndarray]]:
@@ -91,7 +91,7 @@ def _fixed_parameters() -> dict[str, dict[str, np.ndarray]]:
     for layer, shapes in graph.parameter_shapes.items():
         op = graph.by_name[layer].op
         if isinstance(op, Normalize):
-            fixed[layer] = {"mean": np.array(MEAN, np.float16), "std": np.array(STD, np.float16)}
+            fixed[layer] = {"mean": np.array(MEAN, np.float16), "std": np.full(3, STD, np.float16)}
         elif isinstance(op, ConvTranspose):
             weight = np.broadcast_to(bilinear_kernel(op.kernel, op.stride), shapes["weight"]).astype(np.float16)
             fixed[layer] = {"weight": weight, "bias": np.zeros(shapes["bias"], np.float16)}
@@ -110,17 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--twin", type=Path, help="the Python file that defines the network in PyTorch")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    state = torch.load(arguments.checkpoint, weights_only=True)
-    net = network(state)
-    check = example(net)
-    if arguments.twin:
-        difference = twin_difference(net, arguments.twin, state, check.inputs["image"])
-        print(f"largest difference from PyTorch, float64, relative to the largest logit: {difference:.1e}")
-    save(net, arguments.out, source=SOURCE, licence=LICENCE, dtype="float16", check=check)
-    print(verify(arguments.out, device="cpu"))
+    write(torch.load(arguments.checkpoint, weights_only=True), arguments.out, SOURCE)
 
 
 if __name__ == "__main__":
