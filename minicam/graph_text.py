@@ -26,7 +26,7 @@ MAX_ELEMENTS = 2**31  # of one layer's output, 8 GiB in float32
 
 def graph_text(graph: Graph, classes: Iterable[str] = (), colors: Iterable[Iterable[int]] = ()) -> bytes:
     """A graph, and what its outputs mean, as the JSON of a file: inputs, nodes (name, op, inputs, options), outputs,
-    and classes and colors where there are any. options: all fields of the op."""
+    and classes and colors where there are any. options: the fields of the op."""
     document: dict[str, Any] = {
         "inputs": [{"name": name, "shape": shape} for name, shape in graph.inputs.items()],
         "nodes": [
@@ -87,8 +87,8 @@ def _node(value: Any) -> Node:
 def _op(kind: type[Op], options: Any) -> Op:
     """The op with these options, which are checked against the types of its fields before it sees them."""
     types = typing.get_type_hints(kind)
-    fields = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
-    _keys(options, "its options", fields)
+    later = [field.name for field in _fields(kind) if field.kw_only]
+    _keys(options, "its options", [field.name for field in _fields(kind) if not field.kw_only], later)
     for name, value in options.items():
         require(_fits(value, types[name]), f"option {name} is {shown(value)}; expected {_type_name(types[name])}")
     try:
@@ -101,9 +101,18 @@ def _op(kind: type[Op], options: Any) -> Op:
 
 
 def _options(op: Op) -> dict[str, Any]:
-    """All fields of an op as JSON has them: tuples as lists, NumPy numbers as plain ones."""
+    """The fields of an op as JSON has them: tuples as lists, NumPy numbers as plain ones. Keyword-only fields came
+    later than the first files, and are written where they are not the default: so old files and readers stay valid."""
     require(OPS.get(type(op).__name__) is type(op), f"the op {type(op).__name__} is not one that a file can name")
-    return json.loads(json.dumps(dataclasses.asdict(typing.cast(Any, op)), default=operator.methodcaller("item")))
+    first = {field.name: getattr(op, field.name) for field in _fields(type(op)) if not field.kw_only}
+    usual = type(op)(**first)
+    later = {field.name: getattr(op, field.name) for field in _fields(type(op)) if field.kw_only}
+    used = {name: value for name, value in later.items() if value != getattr(usual, name)}
+    return json.loads(json.dumps(first | used, default=operator.methodcaller("item")))
+
+
+def _fields(kind: type[Op]) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(typing.cast(Any, kind))
 
 
 def _fits(value: Any, kind: Any) -> bool:

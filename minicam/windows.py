@@ -6,7 +6,8 @@ Convolution, transposed convolution and pooling are written with these two. With
     i = s o + d t - p                                                                                   (1)
 
 N samples, C channels, `space` the input's sizes, `out` the output's. Source: Dumoulin and Visin, "A guide to
-convolution arithmetic for deep learning", arXiv:1603.07285, relationships 5 to 15.
+convolution arithmetic for deep learning", arXiv:1603.07285, relationships 5 to 15. A negative high padding leaves
+the last elements unread.
 """
 
 from collections.abc import Iterator
@@ -29,6 +30,10 @@ class Window(NamedTuple):
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: Pairs
+
+    def extent(self) -> tuple[int, ...]:
+        """From the first tap to the last, both included."""
+        return tuple(dilation * (size - 1) + 1 for size, dilation in zip(self.kernel, self.dilation, strict=True))
 
     def output_space(self, space: tuple[Any, ...]) -> tuple[Any, ...]:
         """Number of positions per axis: floor((size + padding - extent) / stride) + 1; below 1 where none fits.
@@ -71,7 +76,7 @@ def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
     """
     xp = array_module(x)
     out = window.output_space(x.shape[2:])
-    padded = xp.pad(x, ((0, 0), (0, 0), *window.padding), constant_values=fill) if _pads(window) else x
+    padded = xp.pad(x, ((0, 0), (0, 0), *_pairs(window)), constant_values=fill) if _pads(window) else x
     columns = xp.empty((*x.shape[:2], *window.kernel, *out), x.dtype)
     for tap, seen in window.taps(out):
         columns[:, :, *tap] = padded[:, :, *seen]
@@ -87,7 +92,7 @@ def fold(columns: Array, window: Window, space: tuple[int, ...]) -> Array:
     """
     xp = array_module(columns)
     rank = len(space)
-    padded_space = tuple(size + sum(padding) for size, padding in zip(space, window.padding, strict=True))
+    padded_space = tuple(size + sum(pair) for size, pair in zip(space, _pairs(window), strict=True))
     padded = xp.zeros((*columns.shape[:2], *padded_space), columns.dtype)
     for tap, seen in window.taps(columns.shape[2 + rank :]):
         padded[:, :, *seen] += columns[:, :, *tap]
@@ -116,6 +121,11 @@ def pairs_per_axis(name: str, value: PerAxis, rank: int) -> Pairs:
 
 def _is_sequence(value: object, length: int) -> bool:
     return isinstance(value, list | tuple) and len(value) == length
+
+
+def _pairs(window: Window) -> Pairs:
+    """The padding as far as it adds anything."""
+    return tuple((low, max(high, 0)) for low, high in window.padding)
 
 
 def _pads(window: Window) -> bool:

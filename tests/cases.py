@@ -10,53 +10,94 @@ from dataclasses import dataclass
 import numpy as np
 
 from minicam.ops import (
+    Abs,
     Add,
+    Average,
     AveragePool,
     BatchNorm,
     BatchStatisticsNorm,
     ChannelMax,
     Clip,
     Concat,
+    Constant,
     Conv,
     ConvTranspose,
+    Cos,
     Crop,
     CrossEntropy,
     Dense,
+    DepthToSpace,
+    Divide,
     Dropout,
     Elu,
+    Erf,
+    Exp,
+    Expand,
     Flatten,
     Gelu,
     GlobalAveragePool,
     GlobalMaxPool,
     GroupNorm,
+    HardSigmoid,
+    HardSwish,
+    Identity,
     InstanceNorm,
     LayerNorm,
     LeakyRelu,
     LocalResponseNorm,
+    Log,
+    LogSoftmax,
+    LpPool,
+    MatMul,
+    Maximum,
     MaxPool,
     MeanSquaredError,
+    Minimum,
+    Mish,
     Multiply,
+    Negate,
     Normalize,
     Op,
     Pad,
+    Power,
     PRelu,
+    Reciprocal,
+    ReduceLogSumExp,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceNorm,
+    ReduceProduct,
+    ReduceSum,
     Relu,
     Reshape,
     Resize,
+    Shrink,
     Sigmoid,
+    Sin,
     Slice,
     Softmax,
+    Softplus,
+    Softsign,
+    SpaceToDepth,
+    Sqrt,
+    Subtract,
+    Sum,
+    Swish,
     Tanh,
+    ThresholdedRelu,
     Transpose,
 )
 from minicam.ops.rearranging import END
+from minicam.ops.resampling import COORDINATES, ROUNDINGS
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 LINEAR = {
     *("Normalize", "Conv", "ConvTranspose", "BatchNorm", "Dropout", "AveragePool", "GlobalAveragePool"),
-    *("Add", "Concat", "Crop", "Dense", "Flatten"),
-    *("Resize", "Pad", "Slice", "Reshape", "Transpose"),
+    *("Add", "Sum", "Average", "Subtract", "Concat", "Crop", "Dense", "Flatten", "Identity", "Negate", "Constant"),
+    *("ReduceSum", "ReduceMean"),
+    *("Resize", "Pad", "Slice", "Reshape", "Transpose", "Expand", "DepthToSpace", "SpaceToDepth"),
 }
 """Ops whose forward is linear in the inputs, up to a constant: f(x) - f(0) is linear."""
 
@@ -74,6 +115,11 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def tied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """-1, 0 or 1: many equal values, and exact zeros."""
     return rng.integers(-1, 2, shape).astype(float)
+
+
+def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """For functions that have no other domain, or are steep near 0."""
+    return rng.uniform(0.5, 2, shape)
 
 
 def huge(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -157,6 +203,7 @@ CASES = [
     Case("rank 1, cropping beyond the first inputs", ConvTranspose(2, (3,), cropping=((3, 2),)), (2, 2, 6)),
     Case("rank 2, bilinear upsampler", ConvTranspose(3, (8, 8), stride=4, cropping=2, groups=3), (1, 3, 3, 2)),
     Case("rank 2, groups", ConvTranspose(4, (3, 2), (2, 3), (1, 2), ((1, 0), (0, 2)), 2), (2, 6, 3, 4)),
+    Case("rank 2, further than the inputs reach", ConvTranspose(2, (3, 2), 3, 1, ((1, -1), (0, -2))), (2, 2, 3, 2)),
     Case("rank 2, single position", ConvTranspose(2, (3, 3), stride=2), (2, 2, 1, 1)),
     Case("rank 3", ConvTranspose(2, (2, 3, 2), (2, 1, 1), (1, 2, 1), ((0, 1), (1, 2), (0, 0)), 2), (2, 4, 3, 2, 2)),
     #
@@ -176,6 +223,8 @@ CASES = [
     Case("rank 1, over the sample", LayerNorm("sample", epsilon=0.0), (2, 3, 5)),
     Case("rank 2, over channels", LayerNorm(epsilon=0.0), (2, 4, 3, 2)),
     Case("rank 2, over the sample", LayerNorm("sample", epsilon=0.1), (2, 4, 3, 2)),
+    Case("rank 2, over space", LayerNorm(epsilon=0.1, axes=(1, 2)), (2, 4, 3, 2)),
+    Case("rank 2, over columns", LayerNorm(axes=(2,)), (2, 3, 2, 5)),
     Case("rank 3, over channels", LayerNorm(), (1, 3, 2, 3, 2)),
     Case("rank 3, over the sample", LayerNorm("sample"), (2, 2, 2, 3, 2)),
     #
@@ -209,11 +258,23 @@ CASES = [
     Case("rank 1", PRelu(), (2, 3, 5)),
     Case("rank 2, with zeros", PRelu(), (2, 3, 4, 5), draw=tied),
     Case("rank 3", PRelu(), (2, 2, 2, 3, 2)),
+    Case("rank 2, one slope", PRelu(shape=(1, 1, 1)), (2, 3, 4, 5)),
+    Case("rank 2, a slope for each column", PRelu(shape=(3, 1, 5)), (2, 3, 4, 5)),
+    #
+    Case("flat", ThresholdedRelu(0.3), (3, 4)),
+    Case("rank 2, at the threshold", ThresholdedRelu(1.0), (2, 3, 4, 5), draw=tied),
+    Case("rank 1, another value", ThresholdedRelu(-0.5, value=2.0), (2, 3, 5)),
+    #
+    Case("flat", Shrink(0.3), (3, 4)),
+    Case("rank 2, at the threshold", Shrink(1.0, bias=0.5), (2, 3, 4, 5), draw=tied),
+    Case("rank 1, soft", Shrink(0.4, bias=0.4), (2, 3, 5)),
     #
     Case("flat", Elu(), (3, 4)),
     Case("rank 1", Elu(0.5), (2, 3, 5)),
     Case("rank 2, with zeros", Elu(2.0), (2, 3, 4, 5), draw=tied),
     Case("rank 3, large", Elu(), (2, 1, 2, 3, 2), draw=huge),
+    Case("rank 1, scaled", Elu(1.5, scale=0.8), (2, 3, 5)),
+    Case("rank 1, wide", Elu(1.5, scale=0.8, width=0.5), (2, 3, 5)),
     #
     Case("flat", Gelu(), (3, 4)),
     Case("rank 1", Gelu(), (2, 3, 5)),
@@ -241,6 +302,33 @@ CASES = [
     Case("rank 1", Softmax(), (2, 3, 5)),
     Case("rank 2, large", Softmax(), (2, 3, 4, 5), draw=huge),
     Case("rank 3, one channel", Softmax(), (2, 1, 2, 3, 2)),
+    Case("rank 2, over rows", Softmax(axes=(1,)), (2, 3, 4, 5)),
+    Case("rank 2, over channels and columns", Softmax(axes=(0, 2)), (2, 3, 4, 5)),
+    #
+    Case("flat", LogSoftmax(), (3, 4)),
+    Case("rank 2, large", LogSoftmax(), (2, 3, 4, 5), draw=huge),
+    Case("rank 2, over space", LogSoftmax(axes=(1, 2)), (2, 3, 4, 5)),
+    #
+    *(Case("flat", op, (3, 4)) for op in (Identity(), Negate(), Sin(), Cos(), Erf(), Exp(), Softsign(), Mish())),
+    *(Case("rank 2", op, (2, 3, 4, 5)) for op in (Identity(), Negate(), Abs(), Sin(), Cos(), Erf(), Exp(), Softsign())),
+    *(Case("flat", op, (3, 4), draw=positive) for op in (Reciprocal(), Sqrt(), Log(), Power(-0.5))),
+    *(Case("rank 2", op, (2, 3, 4, 5), draw=positive) for op in (Reciprocal(), Sqrt(), Log(), Power(1.5))),
+    Case("rank 2, with zeros", Abs(), (2, 3, 4, 5), draw=tied),
+    Case("rank 2, the square, with zeros", Power(2.0), (2, 3, 4, 5), draw=tied),
+    Case("rank 1, the cube", Power(3.0), (2, 3, 5)),
+    #
+    Case("rank 2, large", Mish(), (2, 3, 4, 5), draw=huge),
+    Case("flat", Softplus(), (3, 4)),
+    Case("rank 2, steep", Softplus(3.0), (2, 3, 4, 5)),
+    Case("rank 2, large", Softplus(), (2, 3, 4, 5), draw=huge),
+    Case("flat", Swish(), (3, 4)),
+    Case("rank 2, steep", Swish(-1.7), (2, 3, 4, 5)),
+    Case("rank 2, large", Swish(), (2, 3, 4, 5), draw=huge),
+    Case("flat", HardSigmoid(), (3, 4)),
+    Case("rank 2", HardSigmoid(0.7, 0.4), (2, 3, 4, 5)),
+    Case("rank 2, at the kinks", HardSigmoid(0.5, 0.5), (2, 3, 4, 5), draw=tied),
+    Case("flat", HardSwish(), (3, 4)),
+    Case("rank 2, at the kinks", HardSwish(), (2, 3, 4, 5), draw=lambda rng, shape: 3 * tied(rng, shape)),
     #
     Case("flat", Dropout(), (3, 4)),
     Case("rank 2", Dropout(0.25), (2, 3, 4, 5)),
@@ -252,6 +340,8 @@ CASES = [
     Case("rank 2, with ties", MaxPool((2, 3), (1, 2), ((1, 0), (0, 2))), (2, 3, 5, 6), draw=tied),
     Case("rank 2, padding around a single element", MaxPool((2, 2), padding=1), (2, 3, 1, 1)),
     Case("rank 3", MaxPool((2, 1, 2), (1, 2, 2), ((0, 1), (0, 0), (1, 0))), (2, 2, 3, 4, 3)),
+    Case("rank 1, dilated", MaxPool((3,), 2, 2, dilation=3), (2, 3, 9)),
+    Case("rank 2, dilated, with ties", MaxPool((2, 3), (1, 2), 1, dilation=(3, 1)), (2, 3, 5, 6), draw=tied),
     #
     Case("rank 1", AveragePool((2,), stride=2), (2, 3, 7)),
     Case("rank 1, stride beyond the kernel", AveragePool((2,), stride=3), (3, 2, 9)),
@@ -259,6 +349,12 @@ CASES = [
     Case("rank 2, padding counted", AveragePool((3, 2), (2, 1), ((1, 2), (0, 1))), (2, 3, 6, 5)),
     Case("rank 2, padding left out", AveragePool((3, 2), (2, 1), ((1, 2), (0, 1)), False), (2, 3, 6, 5)),
     Case("rank 3", AveragePool((2, 1, 2), (1, 2, 2), ((0, 1), (0, 0), (1, 0)), False), (2, 2, 3, 4, 3)),
+    Case("rank 2, dilated", AveragePool((3, 2), (2, 1), ((1, 2), (0, 1)), False, dilation=(1, 2)), (2, 3, 6, 5)),
+    #
+    Case("rank 1", LpPool((2,), stride=2), (2, 3, 7)),
+    Case("rank 2", LpPool((3, 2), (2, 1), ((1, 2), (0, 1)), p=3), (2, 3, 6, 5)),
+    Case("rank 2, of absolute values, with zeros", LpPool((2, 2), p=1), (2, 3, 4, 5), draw=tied),
+    Case("rank 3, dilated", LpPool((2, 1, 2), 1, ((1, 0), 0, (1, 1)), 2.5, (1, 2, 2)), (2, 2, 3, 4, 3)),
     #
     Case("rank 1", GlobalAveragePool(), (2, 3, 5)),
     Case("rank 2", GlobalAveragePool(), (2, 3, 4, 5)),
@@ -277,6 +373,56 @@ CASES = [
     Case("two inputs", Add(), (2, 3, 4, 5), (2, 3, 4, 5)),
     Case("three inputs, flat", Add(), (3, 4), (3, 4), (3, 4)),
     #
+    Case("flat", ReduceSum((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceSum((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceSum((2, 0)), (2, 3, 4, 5)),
+    Case("rank 2, all, left out", ReduceSum((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("flat", ReduceMean((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceMean((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceMean((2, 0)), (2, 3, 4, 5)),
+    Case("rank 2, all, left out", ReduceMean((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("flat", ReduceMax((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceMax((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceMax((2, 0)), (2, 3, 4, 5), draw=tied),
+    Case("rank 2, all, left out", ReduceMax((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("flat", ReduceMin((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceMin((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceMin((2, 0)), (2, 3, 4, 5), draw=tied),
+    Case("rank 2, all, left out", ReduceMin((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("flat", ReduceProduct((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceProduct((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceProduct((2, 0)), (2, 3, 4, 5), draw=tied),
+    Case("rank 2, all, left out", ReduceProduct((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("flat", ReduceNorm((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceNorm((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceNorm((2, 0)), (2, 3, 4, 5)),
+    Case("rank 2, all, left out", ReduceNorm((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("flat", ReduceLogSumExp((0,)), (3, 4)),
+    Case("rank 2, rows, left out", ReduceLogSumExp((1,), keep=False), (2, 3, 4, 5)),
+    Case("rank 2, channels and columns", ReduceLogSumExp((2, 0)), (2, 3, 4, 5)),
+    Case("rank 2, all, left out", ReduceLogSumExp((0, 1, 2), keep=False), (2, 2, 3, 2)),
+    Case("rank 2, of absolute values", ReduceNorm((1, 2), 1), (2, 3, 4, 5), draw=tied),
+    Case("rank 1, cubes, left out", ReduceNorm((1,), 3, keep=False), (2, 3, 4)),
+    #
+    *(Case("one input", op, (2, 3, 5)) for op in (Sum(), Average(), Maximum(), Minimum())),
+    *(
+        Case("rank 1, stretched", op, (2, 3, 5), (2, 3, 1))
+        for op in (Sum(), Average(), Subtract(), Maximum(), Minimum())
+    ),
+    *(Case("rank 2, stretched", op, (2, 1, 4, 5), (2, 3, 1, 5), (2, 3, 4, 5)) for op in (Sum(), Average())),
+    *(Case("rank 2, with ties", op, *[(2, 3, 4, 5)] * 3, draw=tied) for op in (Maximum(), Minimum())),
+    Case("rank 2, stretched against each other", Subtract(), (2, 3, 1, 5), (2, 3, 4, 1)),
+    Case("flat", Divide(), (3, 4), (3, 4), draw=positive),
+    Case("rank 2, stretched against each other", Divide(), (2, 3, 1, 5), (2, 3, 4, 1), draw=positive),
+    #
+    Case("flat", Constant((4,)), (3, 2)),
+    Case("rank 2", Constant((2, 1, 3)), (3, 2)),
+    #
+    Case("rank 1", MatMul(), (2, 3, 4), (2, 4, 2)),
+    Case("rank 1, a single row and column", MatMul(), (2, 1, 4), (2, 4, 1)),
+    Case("rank 2, stretched", MatMul(), (2, 3, 2, 4), (2, 1, 4, 5)),
+    Case("rank 3, stretched against each other", MatMul(), (2, 1, 3, 2, 4), (2, 2, 1, 4, 1)),
+    #
     Case("one input", Multiply(), (2, 3, 5)),
     Case("flat", Multiply(), (3, 4), (3, 4)),
     Case("rank 1, gate on channels", Multiply(), (2, 3, 5), (2, 3, 1)),
@@ -289,6 +435,7 @@ CASES = [
     Case("two inputs", Concat(), (2, 3, 4, 5), (2, 1, 4, 5)),
     Case("three inputs, rank 3", Concat(), (2, 1, 2, 3, 2), (2, 3, 2, 3, 2), (2, 2, 2, 3, 2)),
     Case("two inputs, flat", Concat(), (3, 4), (3, 2)),
+    Case("two inputs, along columns", Concat(axis=2), (2, 3, 4, 5), (2, 3, 4, 2)),
     #
     Case("rank 1, nothing to crop", Crop(), (2, 3, 5), (2, 1, 5)),
     Case("rank 2, odd and even", Crop(), (2, 3, 7, 8), (2, 2, 4, 4)),
@@ -308,6 +455,26 @@ CASES = [
     Case("rank 2, cubic, smaller", Resize(sizes=(3, 4), method="cubic", cubic=-0.5), (2, 2, 5, 9)),
     Case("rank 2, cubic, corners", Resize((7, 8), (), "cubic", "align_corners", -0.5), (2, 2, 4, 5)),
     Case("rank 2, nearest", Resize(scales=(2, 3), method="nearest"), (2, 2, 3, 2)),
+    *(
+        Case(f"rank 1, nearest, {name}, {rounding}", Resize((), (0.6,), "nearest", name, rounding=rounding), (1, 2, 7))
+        for name in COORDINATES
+        for rounding in ROUNDINGS
+    ),
+    *(
+        Case(f"rank 2, {method}, {name}, with a remainder", Resize((), (1.3, 0.7), method, name), (1, 2, 4, 5))
+        for name in COORDINATES
+        for method in ("linear", "cubic")
+    ),
+    Case("rank 1, one output", Resize(scales=(0.3,), coordinates="pytorch_half_pixel"), (2, 3, 5)),
+    Case("rank 1, sizes and scales", Resize((5,), (1.4,)), (2, 3, 3)),
+    Case("rank 2, cubic, nothing outside", Resize((7, 3), (), "cubic", exclude_outside=True), (2, 2, 4, 5)),
+    Case("rank 2, linear, antialiased", Resize((3, 7), (), antialias=True), (2, 2, 8, 5)),
+    Case("rank 2, cubic, antialiased", Resize((3, 7), (), "cubic", antialias=True), (2, 2, 8, 5)),
+    Case(
+        "rank 2, antialiased, nothing outside",
+        Resize((), (0.6, 0.4), "cubic", "half_pixel", -0.5, exclude_outside=True, antialias=True),
+        (1, 2, 8, 9),
+    ),
     Case("rank 3", Resize(sizes=(3, 2, 5)), (2, 2, 2, 3, 2)),
     Case("rank 3, a single position", Resize(scales=(2, 3, 1)), (2, 2, 1, 1, 1)),
     #
@@ -318,11 +485,14 @@ CASES = [
     Case("rank 2, also channels", Pad(((1, 2), (0, 1), (2, 0)), value=-1.5), (2, 3, 4, 5)),
     Case("rank 2, reflected, also channels", Pad(((2, 0), (0, 1), (1, 3)), "reflect"), (2, 3, 2, 5)),
     Case("rank 3, reflected", Pad((0, 1, (1, 2), (0, 1)), "reflect"), (2, 2, 2, 3, 2)),
+    Case("rank 1, mirrored", Pad(((1, 2), (3, 2)), "symmetric"), (2, 3, 4)),
+    Case("rank 1, from the other end", Pad(((1, 0), (3, 2)), "wrap"), (2, 3, 4)),
     Case("rank 3, edges repeated", Pad((0, 1, (1, 2), (0, 1)), "edge"), (2, 2, 2, 3, 1)),
     #
     Case("flat", Slice((1,), (3,)), (3, 4)),
     Case("rank 1, every other", Slice((0, 1), (END, END), (1, 2)), (2, 3, 6)),
     Case("rank 2, from the end", Slice((-2, 0, 1), (END, -1, 4), (1, 2, 2)), (2, 3, 5, 6)),
+    Case("rank 2, backwards", Slice((0, END, 4), (END, -END, 0), (1, -1, -2)), (2, 3, 4, 6)),
     Case("rank 3, channels", Slice((1, 0, 0, 0), (3, END, END, END)), (2, 4, 2, 3, 2)),
     #
     Case("flat to rank 2", Reshape((2, -1, 2)), (3, 12)),
@@ -332,6 +502,16 @@ CASES = [
     Case("rank 1", Transpose((1, 0)), (2, 3, 5)),
     Case("rank 2, a cycle", Transpose((1, 2, 0)), (2, 3, 4, 5)),
     Case("rank 3, a cycle", Transpose((2, 0, 3, 1)), (2, 2, 3, 4, 5)),
+    #
+    Case("rank 1", Expand((3, 5)), (2, 3, 1)),
+    Case("rank 2", Expand((3, 4, 5)), (2, 1, 4, 1)),
+    #
+    *(Case("rank 1", op, (2, 6, 6)) for op in (DepthToSpace((3,)), SpaceToDepth((3,)))),
+    *(Case("rank 2", op, (2, 12, 6, 4)) for op in (DepthToSpace((3, 2)), SpaceToDepth((3, 2)))),
+    *(
+        Case("rank 2, channels first", op((2, 2), "channels_first"), (2, 8, 4, 2))
+        for op in (DepthToSpace, SpaceToDepth)
+    ),
     #
     Case("flat", Dense(3), (2, 4)),
     Case("rank 2", Dense(2), (3, 2, 3, 4)),

@@ -137,13 +137,34 @@ def cross_entropy(op, x, labels):
 
 
 def layer_norm(op, x, *, scale, offset):
+    if op.axes:  # moved behind the others
+        moved = jnp.moveaxis(x, sample_axes(op), range(-len(op.axes), 0))
+        own = range(-len(op.axes), 0)
+        z = (moved - moved.mean(own, keepdims=True)) * lax.rsqrt(moved.var(own, keepdims=True) + op.epsilon)
+        return jnp.moveaxis(scale * z + offset, own, sample_axes(op))
     axes = {"channels": (1,), "sample": tuple(range(1, x.ndim))}[op.over]
     z = (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + op.epsilon)
     return per_channel(scale, x) * z + per_channel(offset, x)
 
 
 def reduce_windows(op, x, start: float, reduce: Callable):
-    return lax.reduce_window(x, start, reduce, (1, 1, *op.kernel), (1, 1, *op.stride), ((0, 0), (0, 0), *op.padding))
+    padding = ((0, 0), (0, 0), *op.padding)
+    return lax.reduce_window(
+        x, start, reduce, (1, 1, *op.kernel), (1, 1, *op.stride), padding, window_dilation=(1, 1, *op.dilation)
+    )
+
+
+def max_pool(op, x):
+    if set(op.dilation) == {1}:
+        return reduce_windows(op, x, -jnp.inf, lax.max)
+    # JAX does not differentiate this one: tap by tap, along an axis at the end.
+    padded = jnp.pad(x, ((0, 0), (0, 0), *op.padding), constant_values=-np.inf)
+    axes = list(zip(op.stride, op.dilation, op.output_shape(x.shape[1:])[1:], strict=True))
+    seen = (
+        [slice(d * t, d * t + s * (o - 1) + 1, s) for t, (s, d, o) in zip(tap, axes, strict=True)]
+        for tap in np.ndindex(op.kernel)
+    )
+    return first(jnp.argmax)(op, jnp.stack([padded[:, :, *slices] for slices in seen], axis=-1))
 
 
 def average_pool(op, x):
@@ -177,31 +198,125 @@ def local_response_norm(op, x):
     return x * (op.k + op.alpha * jnp.stack(squares, axis=1) / op.window) ** -op.beta
 
 
+def root(total, p: float):
+    """total^(1/p), and a gradient of 0 where total is 0."""
+    return jnp.where(total > 0, jnp.where(total > 0, total, 1.0) ** (1 / p), 0.0)
+
+
+def power_of_absolute(x, p: float):
+    return jnp.where(x == 0, 0.0, jnp.abs(jnp.where(x == 0, 1.0, x)) ** p)
+
+
+def sample_axes(op) -> tuple[int, ...]:
+    return tuple(axis + 1 for axis in op.axes)
+
+
+def reduced(function: Callable) -> Callable:
+    """The formula of a reduction by `function` along one axis at the end."""
+
+    def formula(op, x):
+        rows = jnp.moveaxis(x, sample_axes(op), range(-len(op.axes), 0))
+        y = function(op, rows.reshape(*rows.shape[: x.ndim - len(op.axes)], -1))
+        return jnp.expand_dims(y, sample_axes(op)) if op.keep else y
+
+    return formula
+
+
+def first(pick: Callable) -> Callable:
+    """The element at the place that `pick` (argmax or argmin) tells, the first one of several."""
+    return lambda op, rows: jnp.take_along_axis(rows, pick(rows, axis=-1)[..., None], axis=-1)[..., 0]
+
+
+def extreme(better: Callable) -> Callable:
+    """Of several layers, the first one that no other is better than."""
+
+    def formula(op, *xs):
+        return reduce(lambda best, x: jnp.where(better(x, best), x, best), xs[1:], xs[0])
+
+    return formula
+
+
+def blocks(op, x, to_space: bool):
+    """Position by position of the block."""
+    channels, count = x.shape[1], math.prod(op.block)
+    places = list(np.ndindex(*op.block))
+    if to_space:
+        space = [size * block for size, block in zip(x.shape[2:], op.block, strict=True)]
+        y = jnp.zeros((len(x), channels // count, *space))
+        for i, place in enumerate(places):
+            first = range(i * (channels // count), (i + 1) * (channels // count))
+            chosen = list(first) if op.order == "positions_first" else list(range(i, channels, count))
+            strided = tuple(slice(start, None, step) for start, step in zip(place, op.block, strict=True))
+            y = y.at[(slice(None), slice(None), *strided)].set(x[:, np.array(chosen)])
+        return y
+    parts = [
+        x[(slice(None), slice(None), *(slice(start, None, step) for start, step in zip(place, op.block, strict=True)))]
+        for place in places
+    ]
+    if op.order == "positions_first":
+        return jnp.concatenate(parts, axis=1)
+    return jnp.stack(parts, axis=2).reshape(len(x), -1, *parts[0].shape[2:])
+
+
 def resize(op, x):
     """By a loop over the taps of every output position."""
     for axis in range(2, x.ndim):
         size = x.shape[axis]
-        out = op.sizes[axis - 2] if op.sizes else round(size * op.scales[axis - 2])
-        x = jnp.stack([resized_at(op, x, axis, Fraction(o), size, out) for o in range(out)], axis=axis)
+        scale = Fraction(op.scales[axis - 2]) if op.scales else None
+        out = op.sizes[axis - 2] if op.sizes else math.floor(scale * size + Fraction(1, 10**6))
+        if scale is None or abs(scale * size - out) < 1e-6:
+            scale = Fraction(out, size)
+        x = jnp.stack([resized_at(op, x, axis, source(op, o, size, out, scale), scale) for o in range(out)], axis=axis)
     return x
 
 
-def resized_at(op, x, axis: int, o: Fraction, size: int, out: int):
-    corner = Fraction(size - 1, out - 1) if out > 1 else Fraction(0)
-    u = o * corner if op.coordinates == "align_corners" else (o + Fraction(1, 2)) * size / out - Fraction(1, 2)
+def source(op, o: int, size: int, out: int, scale: Fraction) -> Fraction:
+    """Where output o looks, by the table of ONNX's operator Resize."""
+    half, length = Fraction(1, 2), scale * size
+    match op.coordinates:
+        case "half_pixel":
+            return (o + half) / scale - half
+        case "pytorch_half_pixel":
+            return (o + half) / scale - half if out > 1 else Fraction(0)
+        case "align_corners":
+            return o * (size - 1) / (length - 1) if length != 1 else Fraction(0)
+        case "asymmetric":
+            return o / scale
+        case "tf_half_pixel_for_nn":
+            return (o + half) / scale
+    adjustment = out / length  # half_pixel_symmetric
+    return Fraction(size, 2) * (1 - adjustment) + (o + half) / scale - half
+
+
+def resized_at(op, x, axis: int, u: Fraction, scale: Fraction):
+    size = x.shape[axis]
+    if op.method == "nearest":
+        below, above = math.floor(u), math.ceil(u)
+        near = below if u - below < above - u else above
+        if u - below == above - u:
+            near = {"round_prefer_ceil": above, "round_prefer_floor": below}.get(op.rounding, near)
+        nearest = {"floor": below, "ceil": above}.get(op.rounding, near)
+        return lax.index_in_dim(x, min(max(nearest, 0), size - 1), axis, keepdims=False)
+    stretch = max(1 / scale, 1) if op.antialias else Fraction(1)
 
     def weight(i: int) -> float:
-        t = abs(float(u - i))
+        t = abs(float((u - i) / stretch))
         if op.method == "cubic":  # Keys' kernel with the coefficient a
             a = op.cubic
             return (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * (t**3 - 5 * t**2 + 8 * t - 4)
         return 1 - t
 
-    if op.method == "nearest":
-        return lax.index_in_dim(x, min(math.floor(u + Fraction(1, 2)), size - 1), axis, keepdims=False)
-    taps = [i for i in range(-2, size + 3) if abs(u - i) < (2 if op.method == "cubic" else 1)]
+    reach = (2 if op.method == "cubic" else 1) * stretch
+    taps = [i for i in range(-9, size + 9) if abs(u - i) < reach and (0 <= i < size or not op.exclude_outside)]
+    total = sum(map(weight, taps))
     clamped = [min(max(i, 0), size - 1) for i in taps]
-    return sum(weight(i) * lax.index_in_dim(x, c, axis, keepdims=False) for i, c in zip(taps, clamped, strict=True))
+    values = (lax.index_in_dim(x, c, axis, keepdims=False) for c in clamped)
+    return sum(weight(i) / total * value for i, value in zip(taps, values, strict=True))
+
+
+def held(x):
+    """Between 0 and 1, with gradient 0 at both."""
+    return jnp.where((x > 0) & (x < 1), x, jnp.where(x >= 1, 1.0, 0.0))
 
 
 def clip(op, x):
@@ -236,28 +351,67 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "LocalResponseNorm": local_response_norm,
     "Relu": lambda op, x: jnp.where(x > 0, x, 0.0),
     "LeakyRelu": lambda op, x: jnp.where(x > 0, x, op.slope * x),
-    "PRelu": lambda op, x, *, slope: jnp.where(x > 0, x, per_channel(slope, x) * x),
-    "Elu": lambda op, x: jax.nn.elu(x, op.alpha),
+    "PRelu": lambda op, x, *, slope: jnp.where(x > 0, x, (slope[None] if op.shape else per_channel(slope, x)) * x),
+    "ThresholdedRelu": lambda op, x: jnp.where(x > op.threshold, x, op.value),
+    "Shrink": lambda op, x: jnp.select([x > op.threshold, x < -op.threshold], [x - op.bias, x + op.bias], 0.0),
+    "Elu": lambda op, x: op.scale * op.width * jax.nn.elu(x / op.width, op.alpha / op.width),
     "Gelu": lambda op, x: jax.nn.gelu(x, approximate=op.approximate == "tanh"),
     "Clip": clip,
     "Sigmoid": lambda op, x: jax.nn.sigmoid(x),
     "Tanh": lambda op, x: jnp.tanh(x),
-    "Softmax": lambda op, x: jax.nn.softmax(x, axis=1),
+    "Softplus": lambda op, x: jax.nn.softplus(op.beta * x) / op.beta,
+    "Softsign": lambda op, x: jax.nn.soft_sign(x),
+    "Swish": lambda op, x: x * jax.nn.sigmoid(op.beta * x),
+    "Mish": lambda op, x: jax.nn.mish(x),
+    "HardSigmoid": lambda op, x: held(op.slope * x + op.offset),
+    "HardSwish": lambda op, x: x * held(x / 6 + 1 / 2),
+    "Softmax": lambda op, x: jax.nn.softmax(x, axis=sample_axes(op)),
+    "LogSoftmax": lambda op, x: jax.nn.log_softmax(x, axis=sample_axes(op)),
+    "Identity": lambda op, x: x,
+    "Negate": lambda op, x: 0 - x,
+    "Abs": lambda op, x: jnp.where(x > 0, x, 0.0) + jnp.where(x < 0, -x, 0.0),
+    "Reciprocal": lambda op, x: jnp.reciprocal(x),
+    "Power": lambda op, x: x ** (int(op.exponent) if op.exponent in (2, 3) else op.exponent),
+    "Sqrt": lambda op, x: jnp.sqrt(x),
+    "Exp": lambda op, x: jnp.exp(x),
+    "Log": lambda op, x: jnp.log(x),
+    "Sin": lambda op, x: jnp.sin(x),
+    "Cos": lambda op, x: jnp.cos(x),
+    "Erf": lambda op, x: lax.erf(x),
     "Dropout": lambda op, x: x,
-    "MaxPool": lambda op, x: reduce_windows(op, x, -jnp.inf, lax.max),
+    "MaxPool": max_pool,
     "AveragePool": average_pool,
+    "LpPool": lambda op, x: root(reduce_windows(op, power_of_absolute(x, op.p), 0.0, lax.add), op.p),
     "GlobalAveragePool": lambda op, x: x.mean(range(2, x.ndim), keepdims=True),
     "GlobalMaxPool": global_max_pool,
     "ChannelMax": channel_max,
     "Add": lambda op, *xs: jnp.stack(xs).sum(axis=0),
+    "Sum": lambda op, *xs: sum(xs),
+    "Average": lambda op, *xs: jnp.stack(jnp.broadcast_arrays(*xs)).mean(axis=0),
+    "Subtract": lambda op, a, b: a - b,
+    "Divide": lambda op, a, b: a / b,
+    "Maximum": extreme(jnp.greater),
+    "Minimum": extreme(jnp.less),
+    "Constant": lambda op, x, *, value: jnp.tile(value, (len(x), *(1,) * len(op.shape))),
+    "MatMul": lambda op, a, b: jnp.einsum("...ik,...kj->...ij", a, b),
+    "ReduceSum": reduced(lambda op, rows: rows.sum(-1)),
+    "ReduceMean": reduced(lambda op, rows: rows.mean(-1)),
+    "ReduceMax": reduced(first(jnp.argmax)),
+    "ReduceMin": reduced(first(jnp.argmin)),
+    "ReduceProduct": reduced(lambda op, rows: reduce(jnp.multiply, jnp.moveaxis(rows, -1, 0))),
+    "ReduceNorm": reduced(lambda op, rows: root(power_of_absolute(rows, op.p).sum(-1), op.p)),
+    "ReduceLogSumExp": reduced(lambda op, rows: jax.scipy.special.logsumexp(rows, axis=-1)),
     "Multiply": lambda op, *xs: reduce(jnp.multiply, xs),
-    "Concat": lambda op, *xs: jnp.concatenate(xs, axis=1),
+    "Concat": lambda op, *xs: jnp.concatenate(xs, axis=op.axis + 1),
     "Crop": crop,
     "Resize": resize,
     "Pad": pad,
     "Slice": sliced,
     "Reshape": lambda op, x: jnp.reshape(x, (len(x), *op.shape)),
     "Transpose": lambda op, x: jnp.moveaxis(x, [axis + 1 for axis in op.axes], range(1, x.ndim)),
+    "Expand": lambda op, x: jnp.broadcast_to(x, (len(x), *op.shape)),
+    "DepthToSpace": lambda op, x: blocks(op, x, to_space=True),
+    "SpaceToDepth": lambda op, x: blocks(op, x, to_space=False),
     "Dense": lambda op, x, *, weight, bias: jnp.einsum("nf,uf->nu", lax.collapse(x, 1), weight) + bias,
     "Flatten": lambda op, x: lax.collapse(x, 1),
     "CrossEntropy": cross_entropy,

@@ -11,7 +11,7 @@ import pytest
 import scipy.ndimage
 import scipy.signal
 import scipy.special
-from cases import CASES, LINEAR, WHOLE, Case, huge
+from cases import CASES, LINEAR, WHOLE, Case, huge, normal, positive
 from hypothesis import given
 from hypothesis import strategies as st
 from references import (
@@ -37,11 +37,14 @@ from minicam.ops import (
     ChannelMax,
     Clip,
     Concat,
+    Constant,
     Conv,
     ConvTranspose,
     Crop,
     Dense,
+    DepthToSpace,
     Elu,
+    Expand,
     Flatten,
     Gelu,
     GlobalAveragePool,
@@ -51,17 +54,26 @@ from minicam.ops import (
     LayerNorm,
     LeakyRelu,
     LocalResponseNorm,
+    LpPool,
+    MatMul,
     MaxPool,
     Multiply,
     Op,
     Pad,
+    Power,
     PRelu,
+    ReduceNorm,
+    ReduceSum,
     Relu,
     Reshape,
     Resize,
+    Shrink,
     Sigmoid,
     Slice,
     Softmax,
+    Softplus,
+    SpaceToDepth,
+    Sum,
     Tanh,
     Transpose,
 )
@@ -116,7 +128,8 @@ def test_gradients_equal_differences(case):
     rng = np.random.default_rng(0)
     whole = WHOLE.get(type(case.op).__name__, ())
     # Anew, since where values are tied nothing is differentiable.
-    xs = [x if i in whole else rng.normal(size=x.shape) for i, x in enumerate(xs)]
+    draw = case.draw if case.draw is positive else normal
+    xs = [x if i in whole else draw(rng, x.shape) for i, x in enumerate(xs)]
     step, tolerance = (1.0, 1e-12) if type(case.op).__name__ in LINEAR else (1e-5, 1e-8)
     vs = [0 * x if i in whole else step * rng.normal(size=x.shape) for i, x in enumerate(xs)]
     above = case.op.forward(*map(np.add, xs, vs), **parameters)
@@ -558,6 +571,15 @@ def test_activations_do_not_overflow():
         np.testing.assert_array_equal(gelu.backward(y, y, x[:, 1:3]), [[[0, 1e4]]])
 
 
+def test_a_scale_need_not_give_a_whole_size():
+    """ONNX and PyTorch round down, and look where the scale itself tells."""
+    assert Resize(scales=(1.5,)).output_shape((1, 5)) == (1, 7)
+    assert Resize(scales=(1 / 3,)).output_shape((1, 6)) == (1, 2)
+    interpolate = require_torch().nn.functional.interpolate
+    linear = partial(interpolate, scale_factor=1.3, mode="linear")
+    compare_with_torch(Resize(scales=(1.3,)), linear, numbers(2, 3, 5))
+
+
 def test_a_group_norm_of_one_group_is_a_layer_norm_and_of_single_channels_an_instance_norm():
     x, parameters = numbers(2, 4, 3, 2), {"scale": numbers(4), "offset": numbers(4, 1)[:, 0]}
     one, each = GroupNorm(1).forward(x, **parameters), GroupNorm(4).forward(x, **parameters)
@@ -694,24 +716,49 @@ def test_options_are_stored_per_axis():
         (lambda: LocalResponseNorm(alpha=-1.0), r"LocalResponseNorm: k is 1\.0 and alpha -1\.0; expected above 0"),
         (lambda: Gelu("erf"), r"Gelu: approximate is 'erf'; expected 'none' or 'tanh'"),
         (lambda: Clip(1.0, 1.0), r"Clip: minimum is 1\.0; expected less than maximum 1\.0"),
-        (lambda: Resize(), r"Resize: expected either sizes or scales"),
-        (lambda: Resize((2,), (2.0,)), r"Resize: expected either sizes or scales"),
+        (lambda: Resize(), r"Resize: expected sizes or scales, or as many of both"),
+        (lambda: Resize((2,), (2.0, 2.0)), r"Resize: expected sizes or scales, or as many of both"),
+        (lambda: Resize((2,), rounding="up"), r"Resize: rounding is 'up'; expected one of \('round_prefer_ceil'"),
         (lambda: Resize(2), r"Resize: sizes is 2; expected one for each spatial axis"),
         (lambda: Resize(scales=2.0), r"Resize: scales is 2\.0; expected one for each spatial axis"),
         (lambda: Resize((2.0,)), r"Resize: sizes is \(2\.0,\); expected a whole number"),
         (lambda: Resize((2, 0)), r"Resize: sizes is \(2, 0\); expected 1 or more"),
         (lambda: Resize(scales=(2, 0.0)), r"Resize: scales is \(2, 0\.0\); expected more than 0"),
         (lambda: Resize((2,), method="area"), r"Resize: method is 'area'; expected one of \('nearest'"),
-        (lambda: Resize((2,), coordinates="asymmetric"), r"Resize: coordinates is 'asymmetric'; expected one of"),
+        (
+            lambda: Resize((2,), coordinates="corners"),
+            r"Resize: coordinates is 'corners'; expected one of \('half_pixel'",
+        ),
         (lambda: Pad(1), r"Pad: padding is 1; expected one entry per axis of a sample"),
         (lambda: Pad(()), r"Pad: padding is \(\); expected one entry per axis of a sample"),
         (lambda: Pad((0, (1, 2, 3))), r"Pad: padding is \(0, \(1, 2, 3\)\); expected a whole number"),
         (lambda: Pad((0, (1, -1))), r"Pad: padding is \(\(0, 0\), \(1, -1\)\); expected 0 or more"),
-        (lambda: Pad((0, 1), "wrap"), r"Pad: mode is 'wrap'; expected one of \('constant'"),
+        (lambda: Pad((0, 1), "mirror"), r"Pad: mode is 'mirror'; expected one of \('constant'"),
         (lambda: Slice(0, 1), r"Slice: start is 0; expected one entry per axis of a sample"),
         (lambda: Slice((0, 0), (1,)), r"Slice: stop is \(1,\); .*one for each of 2 axes"),
-        (lambda: Slice((0,), (1,), 0), r"Slice: step is \(0,\); expected 1 or more on each axis"),
-        (lambda: Slice((0,), (1,), -1), r"Slice: step is \(-1,\); expected 1 or more on each axis"),
+        (lambda: Slice((0, 0), (1, 1), (1, 0)), r"Slice: step is \(1, 0\); expected no 0"),
+        (lambda: ConvTranspose(1, (3,), cropping=((-1, 2),)), r"cropping is \(\(-1, 2\),\); expected 0 or more"),
+        (lambda: LpPool((2,), p=0.5), r"LpPool: p is 0\.5; expected 1 or more"),
+        (lambda: ReduceNorm((0,), 0), r"ReduceNorm: p is 0; expected 1 or more"),
+        (lambda: ReduceSum(0), r"ReduceSum: axes is 0; expected one or more axes"),
+        (lambda: ReduceSum(()), r"ReduceSum: axes is \(\); expected one or more axes"),
+        (
+            lambda: Softmax(axes=(-1,)),
+            r"Softmax: axes is \(-1,\); expected different axes of a sample",
+        ),
+        (lambda: LayerNorm(axes=(1, 1)), r"LayerNorm: axes is \(1, 1\); expected different axes"),
+        (lambda: Concat(axis=-1), r"Concat: axis is -1; expected 0 \(the channels\) or more"),
+        (lambda: Constant((2, 0)), r"Constant: shape is \(2, 0\); expected sizes of 1 or more"),
+        (lambda: PRelu(shape=(0, 1)), r"PRelu: shape is \(0, 1\); expected sizes of 1 or more"),
+        (lambda: Expand((2, 0)), r"Expand: shape is \(2, 0\); expected sizes of 1 or more"),
+        (lambda: Expand(3), r"Expand: shape is 3; expected one entry per axis of a sample"),
+        (lambda: DepthToSpace(2), r"DepthToSpace: block is 2; expected sizes"),
+        (lambda: SpaceToDepth((2, 0)), r"SpaceToDepth: block is \(2, 0\); expected sizes of 1 or more"),
+        (lambda: DepthToSpace((2,), "DCR"), r"DepthToSpace: order is 'DCR'; expected one of \('positions_first'"),
+        (lambda: Power(0), r"Power: exponent is 0, so that y is 1 everywhere"),
+        (lambda: Elu(width=0), r"Elu: width is 0; expected more than 0"),
+        (lambda: Softplus(0.0), r"Softplus: beta is 0\.0; expected more than 0"),
+        (lambda: Shrink(-1.0), r"Shrink: threshold is -1\.0; expected 0 or more"),
         (lambda: Reshape(6), r"Reshape: shape is 6; expected one entry per axis of a sample"),
         (lambda: Reshape((2, 0)), r"Reshape: shape is \(2, 0\); expected sizes of 1 or more"),
         (lambda: Reshape((-1, -1)), r"Reshape: shape is \(-1, -1\); .* at most once"),
@@ -752,7 +799,20 @@ def test_impossible_options(make, message):
         (Multiply(), [(2, 5), (1, 4)], r"the inputs \(2, 5\), \(1, 4\) do not fit together"),
         (Multiply(), [(2, 5), (2,)], r"the inputs \(2, 5\), \(2,\) do not fit together"),
         (Resize((2,)), [(3, 4, 5)], r"the input \(3, 4, 5\) has 2 spatial axes; Resize has 1"),
-        (Resize(scales=(0.5,)), [(3, 5)], r"scale 0\.5 turns the size 5 into 2\.5; expected a whole number"),
+        (Softmax(axes=(2,)), [(3, 4)], r"the input \(3, 4\) has 2 axes; Softmax: axes is \(2,\)"),
+        (LayerNorm(axes=(2,)), [(3, 4)], r"the input \(3, 4\) has 2 axes; LayerNorm: axes is \(2,\)"),
+        (ReduceSum((0, 2)), [(3, 4)], r"the input \(3, 4\) has 2 axes; ReduceSum: axes is \(0, 2\)"),
+        (Concat(axis=2), [(3, 4), (3, 4, 5)], r"the input \(3, 4\) has 2 axes; Concat: axis is 2"),
+        (Concat(axis=1), [(3, 4), (2, 4)], r"the inputs \(3, 4\), \(2, 4\) do not fit together"),
+        (Sum(), [(2, 5), (1, 4)], r"the inputs \(2, 5\), \(1, 4\) do not fit together"),
+        (MatMul(), [(2, 5), (4, 2)], r"the inputs \(2, 5\) and \(4, 2\) have no matrix product"),
+        (MatMul(), [(3, 2, 5), (2, 5, 2)], r"the inputs \(3, 2, 5\), \(2, 5, 2\) do not fit together"),
+        (PRelu(shape=(2, 1)), [(3, 4)], r"the slopes \(2, 1\) do not fit the input \(3, 4\)"),
+        (Expand((3, 4)), [(2, 4)], r"the input \(2, 4\) cannot be stretched to \(3, 4\)"),
+        (DepthToSpace((2, 2)), [(6, 3, 3)], r"the input has 6 channels; expected a multiple of 4"),
+        (DepthToSpace((2,)), [(6, 3, 3)], r"the input \(6, 3, 3\) has 2 spatial axes; the block has 1"),
+        (SpaceToDepth((2, 2)), [(6, 4, 3)], r"the input \(6, 4, 3\) does not consist of blocks of \(2, 2\)"),
+        (MaxPool((2,), padding=2, dilation=3), [(1, 1)], r"a window of \(2,\) with padding .* would see nothing of"),
         (Pad((0, 1)), [(3, 4, 5)], r"the input \(3, 4, 5\) has 3 axes; Pad: padding has 2"),
         (Pad((0, 4), "reflect"), [(3, 4)], r"the input \(3, 4\) has too few elements to reflect"),
         (Slice((0,), (1,)), [(3, 4)], r"the input \(3, 4\) has 2 axes; Slice: start has 1"),

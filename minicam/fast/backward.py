@@ -78,14 +78,14 @@ class Backward:
         elif isinstance(op, Add | Dropout):
             for name in node.inputs:
                 self._add(name, lambda: gradient)
-        elif isinstance(op, Concat):
+        elif op == Concat():
             for name, channels in zip(node.inputs, channel_ranges(node.inputs, self._shapes), strict=True):
                 self._add(name, partial(gradient.channels, *channels, self._prepared))
         elif is_plane_convolution(node):
             parts = absorption.parts(node)
             for part, channels in zip(parts, channel_ranges(parts, self._shapes), strict=True):
                 self._convolution(node, part, channels, gradient)
-        elif isinstance(op, Softmax) and gradient.array.ndim == 4:
+        elif op == Softmax() and gradient.array.ndim == 4:
             self._add(first, lambda: self._softmax(node, gradient))
         elif (source := absorption.upsampled(node)) is not None:
             self._add(source.small, lambda: self._upsampling(source, gradient))

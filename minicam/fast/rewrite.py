@@ -112,7 +112,7 @@ class Absorption:
     def parts(self, conv: Node) -> tuple[Part, ...]:
         """What the convolution reads, seen through a concatenation."""
         joined = self.hidden(conv.inputs[0])
-        names = joined.inputs if joined and isinstance(joined.op, Concat) else conv.inputs
+        names = joined.inputs if joined and joined.op == Concat() else conv.inputs
         if len(set(names)) < len(names):
             return conv.inputs
         parts: list[Part] = []
@@ -148,7 +148,7 @@ def channel_ranges(parts: Sequence[Part], shapes: Shapes) -> list[tuple[int, int
 def is_upsampling(node: Node, parameters: Parameters) -> bool:
     """Whether it is a transposed convolution of rank 2 of each channel alone, with one separable kernel for all."""
     op = node.op
-    if not isinstance(op, ConvTranspose) or len(op.kernel) != 2:
+    if not isinstance(op, ConvTranspose) or len(op.kernel) != 2 or min(map(min, op.cropping)) < 0:
         return False
     weight = parameters[node.name]["weight"]
     one_each = op.groups == op.filters == len(weight)
@@ -220,7 +220,7 @@ def _upsampling(up: Node, absorption: Absorption, taken: set[str]) -> Upsampling
         taken.add(node.name)
         step = UpsamplingStep(node.name, replace(step.source, crop=node))
         node = absorption.only_reader(step.name)
-    if node and isinstance(node.op, Softmax):
+    if node and node.op == Softmax():
         taken.add(node.name)
         step = replace(step, name=node.name, softmax=True)
     return step

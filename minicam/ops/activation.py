@@ -1,10 +1,11 @@
 """Activations."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from minicam.backend import array_module
-from minicam.ops.base import Op
+from minicam.ops.axes import batched, check_axes, set_axes
+from minicam.ops.base import Footprint, Op, Shape
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,27 @@ class Relu(Op):
         return (dy * (y > 0),)
 
 
+class _OverAxes(Op):
+    """What the softmax and its logarithm share: the axes of a sample that they run over, 0 being the channels."""
+
+    axes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        set_axes(self)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        check_axes(self, shapes[0])
+        return shapes[0]
+
+    def footprint(self, rank: int) -> tuple[Footprint, ...] | None:
+        return super().footprint(rank) if self.axes == (0,) else None
+
+
 @dataclass(frozen=True)
-class Softmax(Op):
+class Softmax(_OverAxes):
     """Softmax over the channels at each position: y[n,c,i] = exp(x[n,c,i]) / sum over k of exp(x[n,k,i]).
 
+    axes: those of a sample that the sum runs over, if not the channels, which are 0.
     Adjoint: dx = y (dy - sum over k of dy[n,k,i] y[n,k,i]).
 
     >>> import numpy as np
@@ -36,15 +54,43 @@ class Softmax(Op):
     array([[0.5, 0.5]])
     """
 
+    _: KW_ONLY
+    axes: tuple[int, ...] = (0,)
     reads: ClassVar[frozenset[str]] = frozenset({"y"})
 
     def forward(self, x):
         xp = array_module(x)
-        exponential = xp.exp(x - x.max(axis=1, keepdims=True))  # shifted by the largest, so that nothing overflows
-        return exponential / exponential.sum(axis=1, keepdims=True)
+        axes = batched(self.axes)
+        exponential = xp.exp(x - x.max(axis=axes, keepdims=True))  # shifted by the largest, so that nothing overflows
+        return exponential / exponential.sum(axis=axes, keepdims=True)
 
     def backward(self, dy, y, x):
-        return (y * (dy - (dy * y).sum(axis=1, keepdims=True)),)
+        return (y * (dy - (dy * y).sum(axis=batched(self.axes), keepdims=True)),)
+
+
+@dataclass(frozen=True)
+class LogSoftmax(_OverAxes):
+    """The logarithm of the softmax, over the same axes: y[n,c,i] = x[n,c,i] - log(sum over k of exp(x[n,k,i])).
+
+    Adjoint: dx = dy - exp(y) sum over k of dy[n,k,i].
+
+    >>> import numpy as np
+    >>> LogSoftmax().forward(np.array([[0., -1000.]]))
+    array([[    0., -1000.]])
+    """
+
+    _: KW_ONLY
+    axes: tuple[int, ...] = (0,)
+    reads: ClassVar[frozenset[str]] = frozenset({"y"})
+
+    def forward(self, x):
+        xp = array_module(x)
+        axes = batched(self.axes)
+        shifted = x - x.max(axis=axes, keepdims=True)
+        return shifted - xp.log(xp.exp(shifted).sum(axis=axes, keepdims=True))
+
+    def backward(self, dy, y, x):
+        return (dy - array_module(y).exp(y) * dy.sum(axis=batched(self.axes), keepdims=True),)
 
 
 @dataclass(frozen=True)

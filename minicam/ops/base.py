@@ -83,6 +83,12 @@ def space_axes(x: Array) -> tuple[int, ...]:
     return tuple(range(2, x.ndim))
 
 
+def sum_stretched(dy: Array, shape: tuple[int, ...]) -> Array:
+    """dy summed over the axes that are 1 in `shape`, the samples apart: the adjoint of stretching."""
+    axes = tuple(axis for axis in range(1, dy.ndim) if shape[axis] == 1)
+    return dy.sum(axis=axes, keepdims=True)
+
+
 def require(condition: Any, message: str) -> None:
     if not condition:
         raise LayerError(message)

@@ -135,7 +135,8 @@ class ConvTranspose(_Windowed):
 
     x (N, C, *space) -> y (N, filters, *out) with out = (space - 1) stride + dilation (kernel - 1) + 1 - cropping.
     Parameters: weight (C, filters/groups, *kernel), bias (filters,). groups = C = filters treats each channel alone,
-    as the fixed bilinear upsamplers of DeepLab do. Adjoint: the convolution.
+    as the fixed bilinear upsamplers of DeepLab do. A negative high cropping adds that many positions at the end, which
+    no input reaches but the bias does: PyTorch's output_padding lowers it. Adjoint: the convolution.
 
     >>> import numpy as np
     >>> x = np.array([[[1., 2.]]])
@@ -189,7 +190,8 @@ def set_window(op: Any, padding_name: str, *names: str) -> None:
         require(min(values) >= 1, f"{kind}: {name} is {values}; expected 1 or more on each axis")
         object.__setattr__(op, name, values)
     padding = pairs_per_axis(f"{kind}: {padding_name}", getattr(op, padding_name), rank)
-    require(min(map(min, padding)) >= 0, f"{kind}: {padding_name} is {padding}; expected 0 or more")
+    least = min(low for low, _ in padding) if padding_name == "cropping" else min(map(min, padding))
+    require(least >= 0, f"{kind}: {padding_name} is {padding}; expected 0 or more")
     object.__setattr__(op, padding_name, padding)
 
 

@@ -1,19 +1,19 @@
 """Ops that join several feature maps, or fit one to another."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from minicam.backend import Array, array_module
-from minicam.ops.base import Op, Shape, require
+from minicam.ops.base import Footprint, Op, Shape, require
 
 
-def _merge(shapes: tuple[Shape, ...], first: int, yielding: tuple[int | None, ...] = (None,)) -> Shape:
-    """The common part shape[first:] of all shapes; None, and what else is yielding, gives way to another number."""
-    misfit = f"the inputs {', '.join(map(str, shapes))} do not fit together"
+def merge(shapes: tuple[Shape, ...], shown: tuple[Shape, ...], yielding: tuple[int | None, ...] = (None,)) -> Shape:
+    """The one shape that all have; None, and what else is yielding, gives way to another number. shown: the shapes of
+    the inputs, for the LayerError where they do not fit."""
+    misfit = f"the inputs {', '.join(map(str, shown))} do not fit together"
     require(len({len(shape) for shape in shapes}) == 1, misfit)
     merged: list[int | None] = []
-    for sizes in zip(*(shape[first:] for shape in shapes), strict=True):
+    for sizes in zip(*shapes, strict=True):
         found = {size for size in sizes if size not in yielding}
         require(len(found) <= 1, misfit)
         merged.append(found.pop() if found else None)
@@ -22,7 +22,7 @@ def _merge(shapes: tuple[Shape, ...], first: int, yielding: tuple[int | None, ..
 
 @dataclass(frozen=True)
 class Add(Op):
-    """y = the sum of all inputs, which have one shape. Adjoint: dy to each.
+    """y = the sum of all inputs, which have one shape (where they differ, see `Sum`). Adjoint: dy to each.
 
     >>> import numpy as np
     >>> Add().forward(np.array([[1., 2.]]), np.array([[10., 20.]]))
@@ -32,7 +32,7 @@ class Add(Op):
     arity: ClassVar[int | None] = None
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        return _merge(shapes, first=0)
+        return merge(shapes, shapes)
 
     def forward(self, *xs):
         return sum(xs[1:], start=xs[0])
@@ -42,64 +42,47 @@ class Add(Op):
 
 
 @dataclass(frozen=True)
-class Multiply(Op):
-    """y = the product of all inputs. Where sizes differ, those of 1 are stretched to the others', so that a gate
-    (C, 1, ..., 1) weighs channels, as in squeeze-and-excitation, and (1, *space) weighs positions.
-
-    Adjoint: each input gets dy times the product of the other inputs, summed over the axes along which it is stretched.
-
-    >>> import numpy as np
-    >>> Multiply().forward(np.array([[[1., 2.], [3., 4.]]]), np.array([[[10.], [100.]]]))
-    array([[[ 10.,  20.],
-            [300., 400.]]])
-    """
-
-    arity: ClassVar[int | None] = None
-    reads: ClassVar[frozenset[str]] = frozenset({"x"})
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        merged = _merge(shapes, first=0, yielding=(None, 1))
-        axes = zip(merged, *shapes, strict=True)
-        return tuple(size or (None if None in sizes else 1) for size, *sizes in axes)
-
-    def footprint(self, rank: int) -> None:
-        return None  # of a stretched input, every output position depends on the same position
-
-    def forward(self, *xs):
-        return math.prod(xs[1:], start=xs[0])
-
-    def backward(self, dy, y, *xs):
-        return tuple(_sum_stretched(math.prod((*xs[:i], *xs[i + 1 :]), start=dy), x.shape) for i, x in enumerate(xs))
-
-
-def _sum_stretched(dy: Array, shape: tuple[int, ...]) -> Array:
-    """dy summed over the axes that are 1 in `shape`, the samples apart."""
-    axes = tuple(axis for axis in range(1, dy.ndim) if shape[axis] == 1)
-    return dy.sum(axis=axes, keepdims=True)
-
-
-@dataclass(frozen=True)
 class Concat(Op):
     """y = the inputs one after the other along the channels. Adjoint: each input gets its own channels of dy.
+
+    axis: the axis of a sample that they are joined along, if not the channels, which are 0.
 
     >>> import numpy as np
     >>> Concat().forward(np.array([[1., 2.]]), np.array([[3.]]))
     array([[1., 2., 3.]])
     """
 
+    _: KW_ONLY
+    axis: int = 0
     arity: ClassVar[int | None] = None
 
+    def __post_init__(self) -> None:
+        require(self.axis >= 0, f"Concat: axis is {self.axis}; expected 0 (the channels) or more")
+
     def output_shape(self, *shapes: Shape) -> Shape:
-        channels = [shape[0] for shape in shapes]
-        total = None if None in channels else sum(c for c in channels if c is not None)
-        return (total, *_merge(shapes, first=1))
+        shortest = min(shapes, key=len)
+        require(
+            self.axis < len(shortest), f"the input {shortest} has {len(shortest)} axes; Concat: axis is {self.axis}"
+        )
+        sizes = [shape[self.axis] for shape in shapes]
+        total = None if None in sizes else sum(size for size in sizes if size is not None)
+        before, after = (merge(tuple(s[part] for s in shapes), shapes) for part in self._others())
+        return (*before, total, *after)
+
+    def _others(self) -> tuple[slice, slice]:
+        return slice(None, self.axis), slice(self.axis + 1, None)
+
+    def footprint(self, rank: int) -> tuple[Footprint, ...] | None:
+        return super().footprint(rank) if self.axis == 0 else None
 
     def forward(self, *xs):
-        return array_module(xs[0]).concatenate(xs, axis=1)
+        return array_module(xs[0]).concatenate(xs, axis=self.axis + 1)
 
     def backward(self, dy, y, *xs):
-        ends = [sum(x.shape[1] for x in xs[: i + 1]) for i in range(len(xs))]
-        return tuple(dy[:, end - x.shape[1] : end] for end, x in zip(ends, xs, strict=True))
+        sizes = [x.shape[self.axis + 1] for x in xs]
+        ends = [sum(sizes[: i + 1]) for i in range(len(xs))]
+        before = (slice(None),) * (self.axis + 1)
+        return tuple(dy[*before, end - size : end] for end, size in zip(ends, sizes, strict=True))
 
 
 @dataclass(frozen=True)

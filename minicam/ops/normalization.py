@@ -1,9 +1,10 @@
 """Normalisation: of the input, by frozen batch statistics, and of each sample."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from minicam.backend import Array, array_module
+from minicam.ops.axes import batched, check_axes, set_axes
 from minicam.ops.base import Op, Shape, channel_vector, known, require, space_axes
 
 
@@ -92,8 +93,9 @@ class LayerNorm(Op):
     z = (x - m) / sqrt(v + epsilon),  y = scale z + offset,  m and v the mean and variance of x over the axes of `over`
 
     x (N, C, *space); over: "channels" (at each position alone, usual for sequences) or "sample" (channels and space).
-    Parameters: scale (C,), offset (C,). Adjoint, with g = scale dy and means over the same axes:
-    dx = (g - mean(g) - z mean(g z)) / sqrt(v + epsilon).
+    Parameters: scale (C,), offset (C,). axes, where given, are those of a sample and take the place of `over`: then
+    scale and offset have the sizes of x along them, as in PyTorch and ONNX.
+    Adjoint, with g = scale dy and means over the same axes: dx = (g - mean(g) - z mean(g z)) / sqrt(v + epsilon).
 
     >>> import numpy as np
     >>> LayerNorm(epsilon=0).forward(np.array([[[1.], [3.]]]), scale=np.ones(2), offset=np.zeros(2))
@@ -103,33 +105,42 @@ class LayerNorm(Op):
 
     over: str = "channels"
     epsilon: float = 1e-5
+    _: KW_ONLY
+    axes: tuple[int, ...] = ()
     reads: ClassVar[frozenset[str]] = frozenset({"x"})
     reads_for_params: ClassVar[frozenset[str]] = frozenset({"x"})
 
     def __post_init__(self) -> None:
         require(self.over in ("channels", "sample"), f"over is {self.over!r}; expected 'channels' or 'sample'")
         require(self.epsilon >= 0, f"epsilon is {self.epsilon}; expected 0 or more")
+        if self.axes != ():
+            set_axes(self)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if self.axes:
+            check_axes(self, shapes[0])
+        return shapes[0]
 
     def parameter_shapes(self, *shapes: Shape) -> dict[str, tuple[int, ...]]:
-        channels = known(shapes[0][0], "the number of channels")
-        return {"scale": (channels,), "offset": (channels,)}
+        sizes = tuple(known(shapes[0][axis], "each size along the axes") for axis in self.axes or (0,))
+        return {"scale": sizes, "offset": sizes}
 
     def footprint(self, rank: int):
-        return super().footprint(rank) if self.over == "channels" else None
+        return super().footprint(rank) if (self.axes or self.over) in ((0,), "channels") else None
 
     def forward(self, x, *, scale, offset):
-        rank = x.ndim - 2
         z, _ = self._standardize(x)
-        return channel_vector(scale, rank) * z + channel_vector(offset, rank)
+        return self._wide(scale, x) * z + self._wide(offset, x)
 
     def backward(self, dy, y, x, *, scale, offset):
         z, deviation = self._standardize(x)
-        g = channel_vector(scale, x.ndim - 2) * dy
+        g = self._wide(scale, x) * dy
         return ((g - self._mean(g) - z * self._mean(g * z)) / deviation,)
 
     def backward_params(self, dy, y, x, *, scale, offset):
-        axes = (0, *space_axes(dy))
-        return {"scale": (dy * self._standardize(x)[0]).sum(axis=axes), "offset": dy.sum(axis=axes)}
+        own = batched(self.axes or (0,))
+        others = tuple(axis for axis in range(x.ndim) if axis not in own)
+        return {"scale": (dy * self._standardize(x)[0]).sum(axis=others), "offset": dy.sum(axis=others)}
 
     def _standardize(self, x: Array) -> tuple[Array, Array]:
         centred = x - self._mean(x)
@@ -137,4 +148,10 @@ class LayerNorm(Op):
         return centred / deviation, deviation
 
     def _mean(self, x: Array) -> Array:
-        return x.mean(axis=1 if self.over == "channels" else (1, *space_axes(x)), keepdims=True)
+        every = tuple(range(x.ndim - 1)) if self.over == "sample" else (0,)
+        return x.mean(axis=batched(self.axes or every), keepdims=True)
+
+    def _wide(self, parameter: Array, x: Array) -> Array:
+        """A parameter that stretches against x (N, C, *space)."""
+        own = self.axes or (0,)
+        return parameter.reshape([size if axis in own else 1 for axis, size in enumerate(x.shape[1:])])

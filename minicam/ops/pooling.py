@@ -1,32 +1,40 @@
 """Pooling over windows and over the whole space."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from minicam.backend import Array, array_module
 from minicam.ops.base import Footprint, Op, Shape, require, space_axes
 from minicam.ops.convolution import check_rank, set_window, window_footprint
+from minicam.ops.reductions import norm_slope
 from minicam.windows import PerAxis, Window, fold, unfold
 
 
 class _Pool(Op):
-    """What both window poolings share: the geometry."""
+    """What all window poolings share: the geometry."""
 
     kernel: tuple[int, ...]
     stride: PerAxis
     padding: PerAxis
+    dilation: PerAxis
 
     def _canonical(self) -> None:
-        set_window(self, "padding", "stride")
-        for kernel, pair in zip(self.kernel, self.padding, strict=True):
-            require(max(pair) < kernel, f"padding is {self.padding}; expected less than the kernel {self.kernel}")
+        set_window(self, "padding", "stride", "dilation")
+        for pair, extent in zip(self.padding, self._window().extent(), strict=True):
+            require(max(pair) < extent, f"padding is {self.padding}; expected less than the kernel {self.kernel}")
 
     def _window(self) -> Window:
-        return Window(self.kernel, self.stride, (1,) * len(self.kernel), self.padding)
+        return Window(self.kernel, self.stride, self.dilation, self.padding)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         check_rank(shapes[0], len(self.kernel))
+        for axis, size in enumerate(shapes[0][1:]):
+            require(
+                size is None or not self._misses(axis, size),
+                f"a window of {self.kernel} with padding {self.padding} and dilation {self.dilation} would see nothing "
+                f"of the input {shapes[0]}",
+            )
         return (shapes[0][0], *self._window().output_space(shapes[0][1:]))
 
     def footprint(self, rank: int) -> tuple[Footprint, ...]:
@@ -42,10 +50,17 @@ class _Pool(Op):
         """(N, C, taps, *out) -> (N, C, *space), the adjoint of _columns."""
         return fold(columns.reshape(*columns.shape[:2], *self.kernel, *columns.shape[3:]), self._window(), space)
 
+    def _misses(self, axis: int, size: int) -> bool:
+        """Whether the window sees padding only, somewhere along an axis of that size."""
+        dilation, (low, high) = self.dilation[axis], self.padding[axis]
+        taps = [dilation * t for t in range(self.kernel[axis])]
+        starts = range(-low, size + high - taps[-1], self.stride[axis])
+        return any(all(not 0 <= start + tap < size for tap in taps) for start in starts)
+
 
 @dataclass(frozen=True)
 class MaxPool(_Pool):
-    """y[n,c,o] = the largest x[n,c, stride o + t - padding] over the taps t; padding never wins.
+    """y[n,c,o] = the largest x[n,c, stride o + dilation t - padding] over the taps t; padding never wins.
 
     x (N, C, *space) -> y (N, C, *out). Adjoint: dy goes to the largest element of its window, to the first one in
     row-major order where several are equal.
@@ -58,6 +73,8 @@ class MaxPool(_Pool):
     kernel: tuple[int, ...]
     stride: PerAxis = 1
     padding: PerAxis = 0
+    _: KW_ONLY
+    dilation: PerAxis = 1
     reads: ClassVar[frozenset[str]] = frozenset({"x"})
 
     def __post_init__(self) -> None:
@@ -75,7 +92,7 @@ class MaxPool(_Pool):
 
 @dataclass(frozen=True)
 class AveragePool(_Pool):
-    """y[n,c,o] = the mean of x[n,c, stride o + t - padding] over the taps t.
+    """y[n,c,o] = the mean of x[n,c, stride o + dilation t - padding] over the taps t.
 
     x (N, C, *space) -> y (N, C, *out). count_padding: whether padding counts as zeros in the mean (True) or is left
     out of it (False). Adjoint: dy divided by the same count goes to every element of its window.
@@ -89,6 +106,8 @@ class AveragePool(_Pool):
     stride: PerAxis = 1
     padding: PerAxis = 0
     count_padding: bool = True
+    _: KW_ONLY
+    dilation: PerAxis = 1
 
     def __post_init__(self) -> None:
         self._canonical()
@@ -106,6 +125,39 @@ class AveragePool(_Pool):
         """Elements in each window, (1, 1, *out)."""
         ones = array_module(x).ones((1, 1, *x.shape[2:]), x.dtype)
         return self._columns(ones, fill=1 if self.count_padding else 0).sum(axis=2)
+
+
+@dataclass(frozen=True)
+class LpPool(_Pool):
+    """y[n,c,o] = (sum over the taps t of |x[n,c, stride o + dilation t - padding]|^p)^(1/p).
+
+    x (N, C, *space) -> y (N, C, *out). Adjoint: each element of a window gets dy sign(x) (|x| / y)^(p - 1), and 0 where
+    y = 0.
+
+    Source: ONNX operator LpPool, version 18; PyTorch's lp_pool takes x^p without the absolute value.
+
+    >>> import numpy as np
+    >>> LpPool((2,), stride=2).forward(np.array([[[3., -4., 0., 1.]]]))
+    array([[[5., 1.]]])
+    """
+
+    kernel: tuple[int, ...]
+    stride: PerAxis = 1
+    padding: PerAxis = 0
+    p: float = 2.0
+    dilation: PerAxis = 1
+    reads: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+
+    def __post_init__(self) -> None:
+        require(self.p >= 1, f"LpPool: p is {self.p}; expected 1 or more")
+        self._canonical()
+
+    def forward(self, x):
+        return (abs(self._columns(x, fill=0)) ** self.p).sum(axis=2) ** (1 / self.p)
+
+    def backward(self, dy, y, x):
+        slope = norm_slope(self._columns(x, fill=0), y[:, :, None], self.p)
+        return (self._fold(dy[:, :, None] * slope, x.shape[2:]),)
 
 
 class _GlobalPool(Op):

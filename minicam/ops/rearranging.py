@@ -6,21 +6,22 @@ from fractions import Fraction
 from typing import Any
 
 from minicam.backend import Array, array_module
-from minicam.ops.base import Footprint, Op, Shape, require
+from minicam.ops.base import Footprint, Op, Shape, require, sum_stretched
 from minicam.windows import PerAxis, pairs_per_axis, per_axis
 
 END = 2**31 - 1
 """A `stop` for Slice that no size reaches."""
 
-MODES = ("constant", "reflect", "edge")
+MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
 
 
 @dataclass(frozen=True)
 class Pad(Op):
     """x with elements put before and after it, ((low, high), ...) for each axis of a sample, channels first.
 
-    mode: "constant" (of the given value), "reflect" (the elements behind the outermost one, mirrored) or "edge" (the
-    outermost one again): y[o] = x[i(o)] on each axis, with i(o) = o - low inside.
+    mode: "constant" (of the given value), "reflect" (the elements behind the outermost one, mirrored), "symmetric"
+    (with the outermost one), "edge" (the outermost one again) or "wrap" (the elements from the other end):
+    y[o] = x[i(o)] on each axis, with i(o) = o - low inside.
     Adjoint: dx[i] = the sum of dy[o] over the o with i(o) = i; what has become of a constant is dropped.
 
     >>> import numpy as np
@@ -79,7 +80,8 @@ class Slice(Op):
     """y[i] = x[start + step i] for each axis of a sample, channels first, while start + step i < stop.
 
     As in Python's slices, a negative start or stop counts from the end, and what lies beyond the end is the end: END
-    takes all there is. step, 1 or more: one number, or one per axis. Adjoint: dy with zeros for what was left out.
+    takes all there is. A negative step goes backwards, while start + step i > stop: from start = END, the last one, to
+    stop = -END it takes all there is. step: one number, or one per axis. Adjoint: dy with zeros for what was left out.
 
     >>> import numpy as np
     >>> Slice(start=(0, 1), stop=(1, END), step=(1, 2)).forward(np.array([[[1., 2., 3., 4.], [5., 6., 7., 8.]]]))
@@ -94,7 +96,7 @@ class Slice(Op):
         axes = _length("Slice: start", self.start)
         for name in ("start", "stop", "step"):
             object.__setattr__(self, name, per_axis(f"Slice: {name}", getattr(self, name), axes))
-        require(min(self.step) >= 1, f"Slice: step is {self.step}; expected 1 or more on each axis")
+        require(0 not in self.step, f"Slice: step is {self.step}; expected no 0")
 
     def _slices(self) -> tuple[slice, ...]:
         return tuple(map(slice, self.start, self.stop, self.step))
@@ -106,7 +108,7 @@ class Slice(Op):
         )
 
     def footprint(self, rank: int) -> tuple[Footprint, ...] | None:
-        if min(self.start) < 0:  # then the first position depends on the size
+        if min((*self.start[1:], *self.step[1:]), default=0) < 0:  # then the first position depends on the size
             return None
         axes = zip(self.start[1:], self.step[1:], strict=True)
         return tuple(Footprint(Fraction(step), Fraction(start), Fraction(start)) for start, step in axes)
@@ -197,6 +199,43 @@ class Transpose(Op):
 
     def backward(self, dy, y, x):
         return (dy.transpose(0, *(self.axes.index(axis) + 1 for axis in range(len(self.axes)))),)
+
+
+@dataclass(frozen=True)
+class Expand(Op):
+    """x stretched to a shape (C, *space): along each axis where x has size 1, y[i] = x[0].
+
+    Adjoint: dy summed over the axes along which x is stretched.
+
+    >>> import numpy as np
+    >>> Expand((2, 3)).forward(np.array([[[1.], [2.]]]))
+    array([[[1., 1., 1.],
+            [2., 2., 2.]]])
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        shape = per_axis("Expand: shape", self.shape, _length("Expand: shape", self.shape))
+        require(min(shape) >= 1, f"Expand: shape is {shape}; expected sizes of 1 or more")
+        object.__setattr__(self, "shape", shape)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        _check_axes(shapes[0], len(self.shape), "Expand: shape")
+        require(
+            all(size in (None, 1, wanted) for size, wanted in zip(shapes[0], self.shape, strict=True)),
+            f"the input {shapes[0]} cannot be stretched to {self.shape}; expected the same sizes, or 1",
+        )
+        return self.shape
+
+    def footprint(self, rank: int) -> None:
+        return None
+
+    def forward(self, x):
+        return array_module(x).broadcast_to(x, (len(x), *self.shape))
+
+    def backward(self, dy, y, x):
+        return (sum_stretched(dy, x.shape),)
 
 
 def _length(name: str, value: Any) -> int:

@@ -1,11 +1,11 @@
 """Activations that are near x on one side and near a constant or a small slope on the other."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from minicam.backend import Array, array_module
-from minicam.ops.base import Op, Shape, channel_vector, known, require, space_axes
+from minicam.ops.base import Footprint, Op, Shape, channel_vector, known, require
 from minicam.ops.erf import erf
 
 
@@ -37,6 +37,8 @@ class PRelu(Op):
     x (N, C, *space). Parameter: slope (C,). Adjoint: dx = dy where x > 0, else slope dy; so the gradient at x = 0 is
     slope. dslope = the sum of dy x over the samples and positions where x <= 0.
 
+    shape: that of slope, if it is not (C,): one size per axis of a sample, of which those of 1 are stretched.
+
     Source: He et al., "Delving deep into rectifiers", arXiv:1502.01852, equation 1.
 
     >>> import numpy as np
@@ -45,29 +47,55 @@ class PRelu(Op):
             [-6.,  2.]]])
     """
 
+    _: KW_ONLY
+    shape: tuple[int, ...] = ()
     reads: ClassVar[frozenset[str]] = frozenset({"x"})
     reads_for_params: ClassVar[frozenset[str]] = frozenset({"x"})
 
+    def __post_init__(self) -> None:
+        require(min(self.shape, default=1) >= 1, f"PRelu: shape is {self.shape}; expected sizes of 1 or more")
+        object.__setattr__(self, "shape", tuple(self.shape))
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        sizes = zip(self.shape, shapes[0], strict=False)
+        fits = len(self.shape) in (0, len(shapes[0])) and all(slope == 1 or x in (None, slope) for slope, x in sizes)
+        require(fits, f"the slopes {self.shape} do not fit the input {shapes[0]}")
+        return shapes[0]
+
     def parameter_shapes(self, *shapes: Shape) -> dict[str, tuple[int, ...]]:
-        return {"slope": (known(shapes[0][0], "the number of channels"),)}
+        return {"slope": self.shape or (known(shapes[0][0], "the number of channels"),)}
+
+    def footprint(self, rank: int) -> tuple[Footprint, ...] | None:
+        return None if any(size > 1 for size in self.shape[1:]) else super().footprint(rank)
 
     def forward(self, x, *, slope):
-        return array_module(x).where(x > 0, x, channel_vector(slope, x.ndim - 2) * x)
+        return array_module(x).where(x > 0, x, self._stretchable(slope, x) * x)
 
     def backward(self, dy, y, x, *, slope):
-        return (array_module(x).where(x > 0, dy, channel_vector(slope, x.ndim - 2) * dy),)
+        return (array_module(x).where(x > 0, dy, self._stretchable(slope, x) * dy),)
 
     def backward_params(self, dy, y, x, *, slope):
-        return {"slope": (dy * array_module(x).minimum(x, 0)).sum(axis=(0, *space_axes(x)))}
+        wide = self._stretchable(slope, x)
+        axes = tuple(axis for axis in range(x.ndim) if wide.shape[axis] == 1)
+        return {"slope": (dy * array_module(x).minimum(x, 0)).sum(axis=axes).reshape(slope.shape)}
+
+    def _stretchable(self, slope: Array, x: Array) -> Array:
+        """slope with one axis for each axis of x."""
+        return slope[None] if self.shape else channel_vector(slope, x.ndim - 2)
 
 
 @dataclass(frozen=True)
 class Elu(Op):
-    """y = x where x > 0, else alpha (exp(x) - 1).
+    """y = scale x where x > 0, else scale alpha (exp(x / width) - 1).
 
-    Adjoint: dx = dy where x > 0, else alpha exp(x) dy; so the gradient at x = 0 is alpha.
+    Adjoint: dx = scale dy where x > 0, else scale alpha / width exp(x / width) dy; so the gradient at x = 0 is
+    scale alpha / width.
 
-    Source: Clevert, Unterthiner and Hochreiter, arXiv:1511.07289, equation 15.
+    With alpha = 1.67326... and scale = 1.05070... it is known as SELU, with width = alpha as CELU.
+
+    Source: Clevert, Unterthiner and Hochreiter, arXiv:1511.07289, equation 15. scale: Klambauer et al.,
+    "Self-normalizing neural networks", arXiv:1706.02515, equation 2. width: Barron, "Continuously differentiable
+    exponential linear units", arXiv:1704.07483, equation 2.
 
     >>> import numpy as np
     >>> Elu(alpha=3).forward(np.array([[[-100., 0., 2.]]]))
@@ -75,15 +103,72 @@ class Elu(Op):
     """
 
     alpha: float = 1.0
+    _: KW_ONLY
+    scale: float = 1.0
+    width: float = 1.0
     reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def __post_init__(self) -> None:
+        require(self.width > 0, f"Elu: width is {self.width}; expected more than 0")
 
     def forward(self, x):
         xp = array_module(x)
-        return xp.where(x > 0, x, self.alpha * xp.expm1(xp.minimum(x, 0)))  # the minimum, so that nothing overflows
+        below = self.alpha * xp.expm1(xp.minimum(x, 0) / self.width)  # the minimum, so that nothing overflows
+        return self.scale * xp.where(x > 0, x, below)
 
     def backward(self, dy, y, x):
         xp = array_module(x)
-        return (dy * xp.where(x > 0, 1, self.alpha * xp.exp(-abs(x))),)
+        below = self.alpha / self.width * xp.exp(-abs(x) / self.width)
+        return (self.scale * dy * xp.where(x > 0, 1, below),)
+
+
+@dataclass(frozen=True)
+class ThresholdedRelu(Op):
+    """y = x where x > threshold, else value. Adjoint: dx = dy where x > threshold, else 0.
+
+    Source: Konda, Memisevic and Krueger, "Zero-bias autoencoders and the benefits of co-adapting features",
+    arXiv:1402.3337, equation 6.
+
+    >>> import numpy as np
+    >>> ThresholdedRelu().forward(np.array([[[0.5, 1., 2.]]]))
+    array([[[0., 0., 2.]]])
+    """
+
+    threshold: float = 1.0
+    value: float = 0.0
+    reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def forward(self, x):
+        return array_module(x).where(x > self.threshold, x, self.value).astype(x.dtype)
+
+    def backward(self, dy, y, x):
+        return (dy * (x > self.threshold),)
+
+
+@dataclass(frozen=True)
+class Shrink(Op):
+    """y = x - bias where x > threshold, x + bias where x < -threshold, else 0.
+
+    Adjoint: dx = dy where |x| > threshold, else 0. With bias 0 it is PyTorch's hardshrink, with bias = threshold its
+    softshrink, which is continuous.
+
+    >>> import numpy as np
+    >>> Shrink(threshold=1, bias=1).forward(np.array([[[-3., -1., 0., 2.]]]))
+    array([[[-2.,  0.,  0.,  1.]]])
+    """
+
+    threshold: float = 0.5
+    bias: float = 0.0
+    reads: ClassVar[frozenset[str]] = frozenset({"x"})
+
+    def __post_init__(self) -> None:
+        require(self.threshold >= 0, f"Shrink: threshold is {self.threshold}; expected 0 or more")
+
+    def forward(self, x):
+        return (x - self.bias * array_module(x).sign(x)) * (abs(x) > self.threshold)
+
+    def backward(self, dy, y, x):
+        return (dy * (abs(x) > self.threshold),)
 
 
 @dataclass(frozen=True)

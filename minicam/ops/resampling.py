@@ -1,7 +1,9 @@
 """Resizing inside a network."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,22 +13,39 @@ from minicam.ops.base import Op, Shape, require
 from minicam.windows import per_axis
 
 METHODS = ("nearest", "linear", "cubic")
-COORDINATES = ("half_pixel", "align_corners")
+COORDINATES = (
+    "half_pixel",
+    "align_corners",
+    "asymmetric",
+    "pytorch_half_pixel",
+    "half_pixel_symmetric",
+    "tf_half_pixel_for_nn",
+)
+ROUNDINGS = {
+    "round_prefer_ceil": lambda u: math.floor(u + Fraction(1, 2)),
+    "round_prefer_floor": lambda u: math.ceil(u - Fraction(1, 2)),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
 
 
 @dataclass(frozen=True)
 class Resize(Op):
     """Each spatial axis resized, one after the other: y[o] = sum over i of weights[o,i] x[i], see `resizing_matrix`.
 
-    x (N, C, *space) -> y (N, C, *out). Either out = sizes, or out = scales times space, which must be whole numbers.
+    x (N, C, *space) -> y (N, C, *out). Either out = sizes, or out = floor(scales times space). With both, sizes tells
+    how many outputs there are, and scales where they look.
     method: "linear" (bilinear, trilinear), "cubic" (with Keys' coefficient `cubic`: -0.5 as in MATLAB and Pillow, -0.75
-    as in PyTorch and OpenCV) or "nearest". Past the ends the end values are repeated; nothing is antialiased.
-    coordinates: output o looks at input u = (o + 1/2) space / out - 1/2 ("half_pixel") or, so that the centres of the
-    outermost pixels coincide, at u = o (space - 1) / (out - 1) ("align_corners"; u = 0 where out is 1).
+    as in PyTorch and OpenCV) or "nearest". Past the ends the end values are repeated, or with exclude_outside left out
+    and the weights made to sum to 1 again. antialias: where an axis shrinks, the linear or cubic kernel is stretched.
+    coordinates: output o looks at input u = (o + 1/2) / scale - 1/2 ("half_pixel") or, so that the centres of the
+    outermost pixels coincide, at u = o (space - 1) / (out - 1) ("align_corners"; u = 0 where out is 1), or as said at
+    `sources`. rounding: which input is nearest to u: "round_prefer_ceil" (of two equally near ones the later),
+    "round_prefer_floor" (the earlier), "floor" or "ceil".
     Adjoint: dx[i] = sum over o of weights[o,i] dy[o].
 
-    Source: ONNX operator Resize, version 19, of which these are the coordinates half_pixel and align_corners; nearest
-    is round_prefer_ceil. PyTorch's interpolate: align_corners False and True; its "nearest-exact".
+    Source: ONNX operator Resize, version 19, without tf_crop_and_resize. PyTorch's interpolate: half_pixel and
+    align_corners; its "nearest-exact" is the default here, its "nearest" is asymmetric with floor.
 
     >>> import numpy as np
     >>> Resize(scales=(2,)).forward(np.array([[[0., 4.]]]))
@@ -40,39 +59,38 @@ class Resize(Op):
     method: str = "linear"
     coordinates: str = "half_pixel"
     cubic: float = -0.75
+    _: KW_ONLY
+    rounding: str = "round_prefer_ceil"
+    exclude_outside: bool = False
+    antialias: bool = False
 
     def __post_init__(self) -> None:
         for name in ("sizes", "scales"):
             value = getattr(self, name)
             require(isinstance(value, list | tuple), f"Resize: {name} is {value!r}; expected one for each spatial axis")
             object.__setattr__(self, name, tuple(value))
-        require(bool(self.sizes) != bool(self.scales), "Resize: expected either sizes or scales")
+        lengths = {len(value) for value in (self.sizes, self.scales) if value}
+        require(len(lengths) == 1, "Resize: expected sizes or scales, or as many of both")
         per_axis("Resize: sizes", self.sizes, len(self.sizes))
         require(min(self.sizes, default=1) >= 1, f"Resize: sizes is {self.sizes}; expected 1 or more")
         require(min(self.scales, default=1) > 0, f"Resize: scales is {self.scales}; expected more than 0")
-        require(self.method in METHODS, f"Resize: method is {self.method!r}; expected one of {METHODS}")
-        require(
-            self.coordinates in COORDINATES,
-            f"Resize: coordinates is {self.coordinates!r}; expected one of {COORDINATES}",
-        )
+        choices = {"method": METHODS, "coordinates": COORDINATES, "rounding": tuple(ROUNDINGS)}
+        for name, known in choices.items():
+            value = getattr(self, name)
+            require(value in known, f"Resize: {name} is {value!r}; expected one of {known}")
 
     def output_shape(self, *shapes: Shape) -> Shape:
         channels, *space = shapes[0]
         rank = len(self.sizes or self.scales)
         require(len(space) == rank, f"the input {shapes[0]} has {len(space)} spatial axes; Resize has {rank}")
-        out = self._output_space(space)
-        for size, scale, wanted in zip(space, self.scales, out, strict=False):  # there may be no scales
-            require(
-                size is None or abs(scale * size - wanted) < 1e-6,
-                f"scale {scale} turns the size {size} into {scale * (size or 0)}; expected a whole number: name sizes",
-            )
-        return (channels, *out)
+        return (channels, *self._output_space(space))
 
     def _output_space(self, space: Sequence[Any]) -> tuple[Any, ...]:
         """The sizes of y; where that of x is open (None) and scaled, so is that of y."""
         if self.sizes:
             return self.sizes
-        return tuple(size and round(scale * size) for scale, size in zip(self.scales, space, strict=True))
+        axes = zip(self.scales, space, strict=True)
+        return tuple(size and math.floor(scale * size + WHOLE) for scale, size in axes)
 
     def footprint(self, rank: int) -> None:
         return None  # output positions differ in how many inputs they see, and in where these lie
@@ -90,42 +108,82 @@ class Resize(Op):
     def _matrices(self, x: Array) -> list[tuple[int, np.ndarray]]:
         """Each spatial axis of x with its matrix (out, space)."""
         space = x.shape[2:]
-        sizes = zip(space, self._output_space(space), strict=True)
-        matrices = [resizing_matrix(*pair, self.method, self.coordinates, self.cubic) for pair in sizes]
+        out, scales = self._output_space(space), self.scales or (None,) * len(space)
+        shared = {name: getattr(self, name) for name in ("rounding", "exclude_outside", "antialias")}
+        matrices = [
+            resizing_matrix(size, wanted, self.method, self.coordinates, self.cubic, scale=scale, **shared)
+            for size, wanted, scale in zip(space, out, scales, strict=True)
+        ]
         return list(enumerate(matrices, start=2))
 
 
-def resizing_matrix(size_in: int, size_out: int, method: str, coordinates: str, cubic: float) -> np.ndarray:
+def resizing_matrix(
+    size_in: int,
+    size_out: int,
+    method: str,
+    coordinates: str,
+    cubic: float,
+    *,
+    scale: float | None = None,
+    rounding: str = "round_prefer_ceil",
+    exclude_outside: bool = False,
+    antialias: bool = False,
+) -> np.ndarray:
     """How one axis is resized: (size_out, size_in) float64, whose rows sum to 1, and of which few elements are not 0.
 
-    Row o weighs the inputs around u, see Resize. "nearest" takes the input nearest to u, of two equally near ones the
-    later. Where `minicam.resizing.resize_weights` has the same options, it has the same weights.
+    Row o weighs the inputs around u, see Resize. Where `minicam.resizing.resize_weights` has the same options, it has
+    the same weights.
 
     >>> resizing_matrix(2, 3, "linear", "align_corners", 0)
     array([[1. , 0. ],
            [0.5, 0.5],
            [0. , 1. ]])
     """
-    o = np.arange(size_out)
-    if coordinates == "half_pixel":  # u = above / below, in whole numbers, so that ties are exact
-        above, below = (2 * o + 1) * size_in - size_out, 2 * size_out
-    else:
-        above, below = o * (size_in - 1), max(size_out - 1, 1)
+    whole = scale is None or abs(scale * size_in - size_out) < WHOLE
+    exact = Fraction(size_out, size_in) if whole else Fraction(scale or 0)  # so that ties are exact
+    positions = sources(size_in, size_out, exact, coordinates)
     if method == "nearest":
-        taps, weights = (2 * above + below)[:, None] // (2 * below), np.ones((size_out, 1))
+        taps, weights = np.array([[ROUNDINGS[rounding](u)] for u in positions]), np.ones((size_out, 1))
     else:
-        taps = (above // below)[:, None] + (np.arange(2) if method == "linear" else np.arange(-1, 3))
-        distance = np.abs(above[:, None] / below - taps)
-        weights = 1 - distance if method == "linear" else _keys(distance, cubic)
+        stretch = max(float(1 / exact), 1.0) if antialias else 1.0
+        reach = math.ceil(stretch if method == "linear" else 2 * stretch)
+        first = np.array([[math.floor(u)] for u in positions])
+        rest = np.array([[float(u - math.floor(u))] for u in positions])
+        around = np.arange(1 - reach, reach + 1)
+        distance = np.abs(rest - around) / stretch
+        taps, weights = first + around, np.maximum(1 - distance, 0) if method == "linear" else _keys(distance, cubic)
+    if exclude_outside:
+        weights = weights * ((taps >= 0) & (taps < size_in))
     matrix = np.zeros((size_out, size_in))
-    np.add.at(matrix, (o[:, None], np.clip(taps, 0, size_in - 1)), weights)
-    return matrix
+    np.add.at(matrix, (np.arange(size_out)[:, None], np.clip(taps, 0, size_in - 1)), weights)
+    return matrix / matrix.sum(axis=1, keepdims=True) if exclude_outside or antialias else matrix
+
+
+def sources(size_in: int, size_out: int, scale: Fraction, coordinates: str) -> list[Fraction]:
+    """The place u between the inputs that each output o looks at, by the formulas of ONNX."""
+    half, length = Fraction(1, 2), scale * size_in
+    shift = {
+        "half_pixel": half / scale - half,
+        "pytorch_half_pixel": half / scale - half,
+        "half_pixel_symmetric": half / scale - half + half * size_in * (1 - size_out / length),
+        "tf_half_pixel_for_nn": half / scale,
+    }
+    step = 1 / scale
+    if coordinates == "align_corners":
+        step = (size_in - 1) / (length - 1) if length != 1 else Fraction(0)
+    if coordinates == "pytorch_half_pixel" and size_out == 1:
+        return [Fraction(0)]
+    return [o * step + shift.get(coordinates, 0) for o in range(size_out)]
 
 
 def _keys(t: np.ndarray, a: float) -> np.ndarray:
-    """Keys' cubic convolution kernel (IEEE Trans. ASSP 29, 1981, equation 12) at distances t of at most 2."""
+    """Keys' cubic convolution kernel (IEEE Trans. ASSP 29, 1981, equation 12) at distances t, 0 from 2 on."""
+    t = np.minimum(t, 2)
     return np.where(t <= 1, ((a + 2) * t - (a + 3)) * t * t + 1, ((t - 5) * t + 8) * a * t - 4 * a)
 
+
+WHOLE = 1e-6
+"""A scaled size that is so near to a whole number is that number."""
 
 BLOCK = 64  # rows of a matrix at a time: enough for BLAS, and few enough that most of their columns are 0
 
