@@ -1,0 +1,70 @@
+"""Names for layers: those of the nodes, without what exporters put around them."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from minicam.conversion.reading import layer_name
+
+WEIGHT = re.compile(r"(.+?)[._/](weight|kernel|scale|slope|gamma|W|w|B|b|Mean|Weights?)(:0|/ReadVariableOp.*)?")
+"""How exporters call the first parameter of a layer: `conv1.weight` (PyTorch), `conv1_W` (MATLAB)."""
+
+
+def layer_names(nodes: Sequence[Any], constants: Collection[str], inputs: Collection[str]) -> list[str]:
+    """A name for each node: its own; else, or where an exporter just counted, that of its weights; else of its kind and
+    output. All differ, from each other and from those of the inputs, and all may stand in minicam's files.
+
+    PyTorch's `/layer1/layer1.0/conv1/Conv` becomes `layer1.0.conv1`, TensorFlow's `model/conv2d/Conv2D` `conv2d`.
+    """
+    paths = [_path(node, constants) for node in nodes]
+    common = _common([path for path in paths if len(path) > 1])
+    paths = [path[common:] if len(path) > common else path for path in paths]
+    layers = [path for known, path in zip(_known(nodes, constants), paths, strict=True) if not known]
+    parents = Counter(tuple(path[:i]) for path in layers for i in range(1, len(path) + 1))
+    taken = set(inputs)
+    names = []
+    for path in paths:
+        alone = len(path) > 1 and parents[tuple(path[:-1])] == 1
+        names.append(layer_name(".".join(path[:-1] if alone else path), taken))
+        taken.add(names[-1])
+    return names
+
+
+def _path(node: Any, constants: Collection[str]) -> list[str]:
+    """The parts of a name, from the outermost on."""
+    name = re.sub(r"__\d+$", "", node.name)
+    if not name or name.startswith("node_") or re.fullmatch(rf"{re.escape(node.op_type)}(_?\d+)?", name, re.IGNORECASE):
+        weights = [WEIGHT.fullmatch(given) for given in node.input[1:2] if given in constants]
+        if weights and weights[0]:
+            name = weights[0][1]
+        elif not name:
+            name = f"{node.op_type}_{node.output[0]}"
+    parts: list[str] = []
+    for part in filter(None, re.split(r"[/\\]", name.removeprefix("node_"))):
+        if parts and part.startswith(parts[-1] + "."):
+            parts[-1] = part
+        else:
+            parts.append(part)
+    return parts or [node.op_type]
+
+
+def _known(nodes: Sequence[Any], constants: Collection[str]) -> list[bool]:
+    """Whether each node gives no layer: it reckons with constants and shapes alone."""
+    tensors, found = {"", *constants}, []
+    for node in nodes:
+        found.append(node.op_type in ("Shape", "Size") or tensors.issuperset(node.input))
+        if found[-1]:
+            tensors.update(node.output)
+    return found
+
+
+def _common(paths: Sequence[list[str]]) -> int:
+    """How many parts at the start all of the paths share, without the last two of any."""
+    if len(paths) < 2:
+        return 0
+    shortest = min(map(len, paths)) - 2
+    count = 0
+    while count < shortest and len({path[count] for path in paths}) == 1:
+        count += 1
+    return count
