@@ -36,7 +36,28 @@ def _is_onnx(path: Path, head: bytes) -> bool:
     return len(head) > 2 and head[0] == 0x08 and 1 <= head[1] < 0x40 and head[2] & 7 in (0, 2)
 
 
-KINDS: tuple[Kind, ...] = (Kind("onnx", "ONNX model", (".onnx",), "minicam.conversion.onnx:read", _is_onnx),)
+def _is_torch(path: Path, head: bytes) -> bool:
+    """Whether the first entry of a ZIP archive is PyTorch's, or a pickle starts with PyTorch's magic number."""
+    return (head[:2] == b"PK" and b"data.pkl" in head) or head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19")
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    """Whether a length of 8 bytes comes before an object in JSON."""
+    return head[8:10] == b'{"' and head[6:8] == b"\0\0"
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("onnx", "ONNX model", (".onnx",), "minicam.conversion.onnx:read", _is_onnx),
+    Kind("pytorch", "PyTorch weights", (".pt", ".pth"), "minicam.conversion.pytorch:read", _is_torch),
+    Kind(
+        *("safetensors", "weights", (".safetensors",), "minicam.conversion.pytorch:read_safetensors"), _is_safetensors
+    ),
+)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def kind_of(source: str | os.PathLike[str], name: str | None = None) -> Kind:
@@ -51,7 +72,7 @@ def kind_of(source: str | os.PathLike[str], name: str | None = None) -> Kind:
                 return kind
         raise ConversionError(f"there is no kind {name!r} of files{close_names(name, [kind.name for kind in KINDS])}")
     try:
-        head = b"" if path.is_dir() else path.open("rb").read(HEAD)
+        head = b"" if path.is_dir() else _head(path)
     except OSError as error:
         raise ConversionError(f"{path}: cannot be read: {error.strerror or error}") from error
     recognised = [kind for kind in KINDS if kind.recognises(path, head)]

@@ -23,13 +23,16 @@ class Options:
     architecture: the name of the network that the weights are for, where a file holds weights alone.
     input_shape: (C, *space) of the single input, which the file leaves open or which is to be another; None in it
     stays open. classes: names of the output channels. batched: whether axis 0 of the inputs counts samples; if not, the
-    file describes a single sample.
+    file describes a single sample. mean, std: of the pixels, one for each channel or one for all, where a file holds
+    weights alone.
     """
 
     architecture: str | None = None
     input_shape: Shape | None = None
     classes: tuple[str, ...] = ()
     batched: bool = True
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

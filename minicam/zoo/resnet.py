@@ -36,14 +36,20 @@ def stem(b: Builder) -> None:
 
 
 def residual_stage(
-    b: Builder, stage: int, filters: int, stride: int = 1, padding: PerAxis = 1, dilation: int = 1
+    b: Builder,
+    stage: int,
+    filters: int,
+    stride: int = 1,
+    padding: PerAxis = 1,
+    dilation: int = 1,
+    first_dilation: int = 1,
 ) -> str:
     """Two residual blocks; returns the name of the last layer.
 
-    stride and padding: of the first convolution. dilation: of the three after it. From stage 3 on the number of
-    channels changes, so that the first block's shortcut is a 1 x 1 convolution.
+    stride, padding, first_dilation: of the first convolution. dilation: of the three after it. From stage 3 on the
+    number of channels changes, so that the first block's shortcut is a 1 x 1 convolution.
     """
-    first = Conv(filters, (3, 3), stride=stride, padding=padding)
+    first = Conv(filters, (3, 3), stride=stride, padding=padding, dilation=first_dilation)
     later = Conv(filters, (3, 3), dilation=dilation, padding=dilation)
     _residual_block(b, f"{stage}a", first, later, None if stage == 2 else Conv(filters, (1, 1), stride=stride))
     return _residual_block(b, f"{stage}b", later, later, None)

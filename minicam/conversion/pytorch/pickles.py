@@ -19,7 +19,7 @@ from minicam.graph_text import shown
 from minicam.hdf5 import require
 
 MAX_INSTRUCTIONS = 2_000_000  # a state dict takes about 40 for each of its tensors
-STORAGES = {
+STORAGES: dict[str, np.dtype | str] = {
     "torch DoubleStorage": np.dtype("f8"),
     "torch FloatStorage": np.dtype("f4"),
     "torch HalfStorage": np.dtype("f2"),
@@ -36,6 +36,8 @@ TYPES = frozenset(
     f"torch {name}"
     for name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 )
+_NAMES = ", ".join(name.removeprefix("torch ") for name in STORAGES)
+MAX_ARGUMENTS = 8
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 LITERALS = frozenset(
     ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING")
@@ -83,6 +85,13 @@ def read_pickle(file: BinaryIO) -> Any:
     except (ValueError, IndexError, KeyError) as error:
         raise ModelFileError(f"its pickle is damaged: {shown(str(error))}") from error
     raise ModelFileError("its pickle ends in the middle")
+
+
+def words(value: Any) -> str:
+    """A value for a message. Of what may be nested without end only the type is named."""
+    if isinstance(value, Global):
+        return value.name.replace(" ", ".")
+    return shown(value) if isinstance(value, Number | str) else f"a {type(value).__name__}"
 
 
 class _Machine:
@@ -139,7 +148,7 @@ class _Machine:
         target = self.stack[-1]
         require(isinstance(target, dict), "its pickle sets items of something that is no dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            require(isinstance(key, Number | str), f"its pickle has a dict with the key {type(key).__name__}")
+            require(isinstance(key, Number | str), f"its pickle has a dict with the key {words(key)}")
             target[key] = value
 
     def set_item(self) -> None:
@@ -158,8 +167,12 @@ class _Machine:
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
         good = isinstance(function, Global) and function.name in CALLS and isinstance(arguments, tuple)
-        require(good, f"its pickle calls {shown(function)}; only tensors, sizes and dicts are made here")
-        self.stack.append(CALLS[function.name](*_checked_arguments(arguments)))
+        require(good, f"its pickle calls {words(function)}; only tensors, sizes and dicts are made here")
+        require(len(arguments) <= MAX_ARGUMENTS, f"its pickle calls {words(function)} with {len(arguments)} arguments")
+        try:
+            self.stack.append(CALLS[function.name](*arguments))
+        except TypeError as error:
+            raise ModelFileError(f"its pickle calls {words(function)} with {len(arguments)} arguments") from error
 
     def build(self) -> None:
         """Attributes of a dict, which are PyTorch's notes about versions. Dropped."""
@@ -169,11 +182,13 @@ class _Machine:
     def storage(self) -> None:
         """("storage", its type, its key, the device, the number of elements, and None in old files)."""
         value = self.pop()
-        good = isinstance(value, tuple) and len(value) in (5, 6) and value[0] == "storage" and value[5:] in ((), (None,))
-        require(good, f"its pickle refers to {shown(type(value).__name__)}; expected the storage of a tensor")
+        good = (
+            isinstance(value, tuple) and len(value) in (5, 6) and value[0] == "storage" and value[5:] in ((), (None,))
+        )
+        require(good, f"its pickle refers to {words(value)}; expected the storage of a tensor")
         _, kind, key, _, count = value[:5]
         good = isinstance(kind, Global) and kind.name in STORAGES and isinstance(key, str) and _is_count(count)
-        require(good, f"its pickle refers to a storage {shown(key)} of type {shown(kind)}; known are {list(STORAGES)}")
+        require(good, f"its pickle refers to a storage {words(key)} of type {words(kind)}; known are {_NAMES}")
         self.stack.append(Storage(kind.name, key, count))
 
 
@@ -199,12 +214,13 @@ _STEPS: dict[str, Callable[[_Machine], None]] = {
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
     good = isinstance(storage, Storage) and _is_count(offset) and _are_counts(size) and _are_counts(stride)
-    require(good and len(size) == len(stride), f"its pickle has a tensor of size {shown(size)}, stride {shown(stride)}")
+    good = good and len(size) == len(stride)
+    require(good, "its pickle has a tensor whose offset, size or stride is not what PyTorch writes")
     return Tensor(storage, offset, size, stride)
 
 
 def _size(size: Any = ()) -> tuple[int, ...]:
-    require(_are_counts(size), f"its pickle has the size {shown(type(size).__name__)}; expected whole numbers")
+    require(_are_counts(size), f"its pickle has the size {words(size)}; expected whole numbers")
     return size
 
 
@@ -232,14 +248,9 @@ def _known(name: str) -> Global:
     if name in CALLS or name in STORAGES or name in TYPES:
         return Global(name)
     raise ModelFileError(
-        f"its pickle names {shown(name.replace(' ', '.'))}, which is not part of a state dict and is never imported "
+        f"its pickle names {words(Global(name[:100]))}, which is not part of a state dict and is never imported "
         "here: save the weights alone, torch.save(model.state_dict(), path)"
     )
-
-
-def _checked_arguments(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    require(len(arguments) <= 8, f"its pickle calls something with {len(arguments)} arguments")
-    return arguments
 
 
 def _is_count(value: Any) -> bool:
