@@ -33,6 +33,7 @@ from minicam.ops import (
     Erf,
     Exp,
     Expand,
+    Exponentiate,
     Flatten,
     Gelu,
     GlobalAveragePool,
@@ -120,6 +121,10 @@ def tied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """For functions that have no other domain, or are steep near 0."""
     return rng.uniform(0.5, 2, shape)
+
+
+def zero_or_one(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.integers(0, 2, shape).astype(float)
 
 
 def huge(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -354,6 +359,7 @@ CASES = [
     Case("rank 1", LpPool((2,), stride=2), (2, 3, 7)),
     Case("rank 2", LpPool((3, 2), (2, 1), ((1, 2), (0, 1)), p=3), (2, 3, 6, 5)),
     Case("rank 2, of absolute values, with zeros", LpPool((2, 2), p=1), (2, 3, 4, 5), draw=tied),
+    Case("rank 1, with zeros", LpPool((2,)), (2, 3, 12), draw=tied),
     Case("rank 3, dilated", LpPool((2, 1, 2), 1, ((1, 0), 0, (1, 1)), 2.5, (1, 2, 2)), (2, 2, 3, 4, 3)),
     #
     Case("rank 1", GlobalAveragePool(), (2, 3, 5)),
@@ -402,6 +408,7 @@ CASES = [
     Case("rank 2, channels and columns", ReduceLogSumExp((2, 0)), (2, 3, 4, 5)),
     Case("rank 2, all, left out", ReduceLogSumExp((0, 1, 2), keep=False), (2, 2, 3, 2)),
     Case("rank 2, of absolute values", ReduceNorm((1, 2), 1), (2, 3, 4, 5), draw=tied),
+    Case("rank 1, with zeros", ReduceNorm((0,)), (2, 2, 12), draw=tied),
     Case("rank 1, cubes, left out", ReduceNorm((1,), 3, keep=False), (2, 3, 4)),
     #
     *(Case("one input", op, (2, 3, 5)) for op in (Sum(), Average(), Maximum(), Minimum())),
@@ -414,6 +421,9 @@ CASES = [
     Case("rank 2, stretched against each other", Subtract(), (2, 3, 1, 5), (2, 3, 4, 1)),
     Case("flat", Divide(), (3, 4), (3, 4), draw=positive),
     Case("rank 2, stretched against each other", Divide(), (2, 3, 1, 5), (2, 3, 4, 1), draw=positive),
+    Case("flat", Exponentiate(), (3, 4), (3, 4), draw=positive),
+    Case("rank 2, stretched against each other", Exponentiate(), (2, 3, 1, 5), (2, 3, 4, 1), draw=positive),
+    Case("rank 1, with 0 and 1", Exponentiate(), (2, 5, 6), (2, 5, 6), draw=zero_or_one),
     #
     Case("flat", Constant((4,)), (3, 2)),
     Case("rank 2", Constant((2, 1, 3)), (3, 2)),
@@ -466,6 +476,12 @@ CASES = [
         for method in ("linear", "cubic")
     ),
     Case("rank 1, one output", Resize(scales=(0.3,), coordinates="pytorch_half_pixel"), (2, 3, 5)),
+    Case("rank 1, a scale with an error", Resize((), (1 / 49,)), (1, 1, 49)),
+    Case(
+        "rank 1, a tie by a scale with an error",
+        Resize((), (1 / 6,), "nearest", rounding="round_prefer_floor"),
+        (1, 1, 12),
+    ),
     Case("rank 1, sizes and scales", Resize((5,), (1.4,)), (2, 3, 3)),
     Case("rank 2, cubic, nothing outside", Resize((7, 3), (), "cubic", exclude_outside=True), (2, 2, 4, 5)),
     Case("rank 2, linear, antialiased", Resize((3, 7), (), antialias=True), (2, 2, 8, 5)),

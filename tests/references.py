@@ -236,6 +236,12 @@ def extreme(better: Callable) -> Callable:
     return formula
 
 
+def exponentiate(op, a, b):
+    """The gradient of b is 0 where a is 0; there b is not below 0."""
+    positive = jnp.where(a > 0, a, 1.0)
+    return jnp.where(a > 0, positive**b, jnp.where(b == 0, 1.0, jnp.where(b == 1, a, 0.0)))
+
+
 def blocks(op, x, to_space: bool):
     """Position by position of the block."""
     channels, count = x.shape[1], math.prod(op.block)
@@ -390,6 +396,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Average": lambda op, *xs: jnp.stack(jnp.broadcast_arrays(*xs)).mean(axis=0),
     "Subtract": lambda op, a, b: a - b,
     "Divide": lambda op, a, b: a / b,
+    "Exponentiate": exponentiate,
     "Maximum": extreme(jnp.greater),
     "Minimum": extreme(jnp.less),
     "Constant": lambda op, x, *, value: jnp.tile(value, (len(x), *(1,) * len(op.shape))),

@@ -11,7 +11,7 @@ import pytest
 import scipy.ndimage
 import scipy.signal
 import scipy.special
-from cases import CASES, LINEAR, WHOLE, Case, huge, normal, positive
+from cases import CASES, LINEAR, WHOLE, Case, huge, normal, positive, zero_or_one
 from hypothesis import given
 from hypothesis import strategies as st
 from references import (
@@ -128,7 +128,7 @@ def test_gradients_equal_differences(case):
     rng = np.random.default_rng(0)
     whole = WHOLE.get(type(case.op).__name__, ())
     # Anew, since where values are tied nothing is differentiable.
-    draw = case.draw if case.draw is positive else normal
+    draw = positive if case.draw in (positive, zero_or_one) else normal
     xs = [x if i in whole else draw(rng, x.shape) for i, x in enumerate(xs)]
     step, tolerance = (1.0, 1e-12) if type(case.op).__name__ in LINEAR else (1e-5, 1e-8)
     vs = [0 * x if i in whole else step * rng.normal(size=x.shape) for i, x in enumerate(xs)]

@@ -45,9 +45,12 @@ def normal(source: str) -> str:
     return ast.unparse(ast.parse(source))
 
 
-PADDED = "xp.pad(x, ((0, 0), (0, 0), *window.padding), constant_values=fill)"
+PADDED = "xp.pad(x, ((0, 0), (0, 0), *_pairs(window)), constant_values=fill)"
 ANY = "any(any(pair) for pair in window.padding)"
 ZEROS = "xp.broadcast_to(zero, (len(dy), *reference.shape[1:]))"
+NO_X = "xp.broadcast_to(xp.zeros((), dy.dtype), (len(dy), *x.shape[1:]))"
+BEFORE = "xp.concatenate([xp.ones_like(rows[..., :1]), rows[..., :-1].cumprod(axis=-1)], axis=-1)"
+SURPLUS = "abs(scale * size_in - size_out)"
 NO_LABELS = ZEROS.replace("reference", "labels")
 EQUIVALENT = {
     (place, normal(before), normal(after)): reason
@@ -55,6 +58,17 @@ EQUIVALENT = {
         ("unfold", f"{PADDED} if _pads(window) else x", PADDED, "the condition only saves a copy where nothing pads"),
         ("_pads", f"return {ANY}", f"return -{ANY}", "-True is as true as True"),
         ("_keys", "t <= 1", "t < 1", "at t = 1 both pieces are 0"),
+        ("LpPool.backward", "0", "1", "what the padding receives is dropped"),
+        ("norm_slope", "1", "2", "0 divided by anything is 0"),
+        (
+            "_products_before",
+            f"return {BEFORE}",
+            f"return -{BEFORE}",
+            "multiplied by another, it changes the sign twice",
+        ),
+        ("resizing_matrix", f"{SURPLUS} > WHOLE", f"{SURPLUS} >= WHOLE", "no surplus is the limit itself"),
+        ("resizing_matrix", "2", "3", "further taps have weight 0"),
+        ("Constant.backward", f"return ({NO_X},)", f"return (-{NO_X},)", "-0 equals 0"),
         ("Crop.backward", f"return dx, {ZEROS}", f"return dx, -{ZEROS}", "-0 equals 0"),
         ("CrossEntropy.backward", f"return dx, {NO_LABELS}", f"return dx, -{NO_LABELS}", "-0 equals 0"),
     )

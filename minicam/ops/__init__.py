@@ -1,7 +1,7 @@
 """The ops, one file per family. A file names an op by its class name; `OPS` is the only way from that name to code."""
 
 from minicam.ops.activation import Dropout, LogSoftmax, Relu, Sigmoid, Softmax, Tanh
-from minicam.ops.arithmetic import Average, Divide, Maximum, Minimum, Multiply, Subtract, Sum
+from minicam.ops.arithmetic import Average, Divide, Exponentiate, Maximum, Minimum, Multiply, Subtract, Sum
 from minicam.ops.base import Footprint, Op, Shape
 from minicam.ops.batch_statistics import BatchStatisticsNorm
 from minicam.ops.blocks import DepthToSpace, SpaceToDepth
@@ -39,7 +39,7 @@ OPS: dict[str, type[Op]] = {
         *(Identity, Negate, Abs, Reciprocal, Power, Sqrt, Exp, Log, Sin, Cos, Erf),
         *(MaxPool, AveragePool, LpPool, GlobalAveragePool, GlobalMaxPool, ChannelMax),
         *(ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProduct, ReduceNorm, ReduceLogSumExp),
-        *(Add, Sum, Average, Subtract, Multiply, Divide, Maximum, Minimum),
+        *(Add, Sum, Average, Subtract, Multiply, Divide, Exponentiate, Maximum, Minimum),
         *(Constant, MatMul, Concat, Crop),
         *(Resize, Pad, Slice, Reshape, Transpose, Expand, DepthToSpace, SpaceToDepth),
         *(Dense, Flatten),

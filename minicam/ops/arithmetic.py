@@ -126,6 +126,31 @@ class Divide(_Stretching):
         return sum_stretched(dy / b, a.shape), sum_stretched(-dy * a / b**2, b.shape)
 
 
+@dataclass(frozen=True)
+class Exponentiate(_Stretching):
+    """y = a^b, stretched. For an exponent that is one number, see `Power`.
+
+    Adjoint: da = dy b a^(b - 1), db = dy y log(a), and 0 where a is not above 0; each summed over the axes along which
+    it is stretched.
+
+    >>> import numpy as np
+    >>> Exponentiate().forward(np.array([[2., 3.]]), np.array([[2.]]))
+    array([[4., 9.]])
+    """
+
+    arity: ClassVar[int | None] = 2
+    reads: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+
+    def forward(self, a, b):
+        return a**b
+
+    def backward(self, dy, y, a, b):
+        xp = array_module(a)
+        da = dy * b * a ** xp.where(b == 0, 1, b - 1)
+        logarithm = xp.log(xp.where(a > 0, a, 1))
+        return sum_stretched(da, a.shape), sum_stretched(dy * y * logarithm, b.shape)
+
+
 class _Extreme(_Stretching):
     """The largest or the smallest of the inputs."""
 

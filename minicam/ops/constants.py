@@ -80,4 +80,4 @@ class MatMul(Op):
 
     def _sum(self, dx, shape):
         """dx summed over the axes, other than those of the matrices, that are 1 in `shape`."""
-        return sum_stretched(dx, (*shape[:-2], *dx.shape[-2:])) if dx.shape[1:] != shape[1:] else dx
+        return sum_stretched(dx, (*shape[:-2], *dx.shape[-2:]))

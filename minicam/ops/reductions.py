@@ -153,18 +153,11 @@ class ReduceProduct(_Reduction):
         return x.prod(axis=batched(self.axes), keepdims=self.keep)
 
     def backward(self, dy, y, x):
+        behind = axes_behind(x, self.axes)
         rows = rows_of(x, self.axes)
-        before = _products_before(rows)
-        after = _products_before(rows[..., ::-1])[..., ::-1]
-        others = array_module(x).moveaxis(
-            (before * after).reshape(self._rows_shape(x)), range(-len(self.axes), 0), batched(self.axes)
-        )
-        return (self._wide(dy) * others,)
-
-    def _rows_shape(self, x: Array) -> tuple[int, ...]:
-        """The shape of x with the axes behind all others."""
-        others = [size for axis, size in enumerate(x.shape[1:]) if axis not in self.axes]
-        return (len(x), *others, *(x.shape[axis] for axis in batched(self.axes)))
+        others = _products_before(rows) * _products_before(rows[..., ::-1])[..., ::-1]
+        ends = range(-len(self.axes), 0)
+        return (self._wide(dy) * array_module(x).moveaxis(others.reshape(behind.shape), ends, batched(self.axes)),)
 
 
 @dataclass(frozen=True)
@@ -218,10 +211,15 @@ class ReduceLogSumExp(_Reduction):
         return (self._wide(dy) * array_module(x).exp(x - self._wide(y)),)
 
 
+def axes_behind(x: Array, axes: tuple[int, ...]) -> Array:
+    """x (N, C, *space) with the axes behind all others."""
+    return array_module(x).moveaxis(x, batched(axes), range(-len(axes), 0))
+
+
 def rows_of(x: Array, axes: tuple[int, ...]) -> Array:
-    """x (N, C, *space) -> (N, *others, positions): the axes behind all others, and as one."""
-    moved = array_module(x).moveaxis(x, batched(axes), range(-len(axes), 0))
-    return moved.reshape(*moved.shape[: x.ndim - len(axes)], -1)
+    """The same with the axes as one: (N, *others, positions)."""
+    behind = axes_behind(x, axes)
+    return behind.reshape(*behind.shape[: x.ndim - len(axes)], -1)
 
 
 def norm_slope(x: Array, y: Array, p: float) -> Array:

@@ -139,14 +139,15 @@ def resizing_matrix(
            [0.5, 0.5],
            [0. , 1. ]])
     """
-    whole = scale is None or abs(scale * size_in - size_out) < WHOLE
-    exact = Fraction(size_out, size_in) if whole else Fraction(scale or 0)  # so that ties are exact
+    exact = Fraction(size_out, size_in)  # so that ties are exact
+    if scale is not None and abs(scale * size_in - size_out) > WHOLE:
+        exact = Fraction(scale)
     positions = sources(size_in, size_out, exact, coordinates)
     if method == "nearest":
         taps, weights = np.array([[ROUNDINGS[rounding](u)] for u in positions]), np.ones((size_out, 1))
     else:
         stretch = max(float(1 / exact), 1.0) if antialias else 1.0
-        reach = math.ceil(stretch if method == "linear" else 2 * stretch)
+        reach = math.ceil(2 * stretch)  # beyond it, the kernels are 0
         first = np.array([[math.floor(u)] for u in positions])
         rest = np.array([[float(u - math.floor(u))] for u in positions])
         around = np.arange(1 - reach, reach + 1)
@@ -156,7 +157,7 @@ def resizing_matrix(
         weights = weights * ((taps >= 0) & (taps < size_in))
     matrix = np.zeros((size_out, size_in))
     np.add.at(matrix, (np.arange(size_out)[:, None], np.clip(taps, 0, size_in - 1)), weights)
-    return matrix / matrix.sum(axis=1, keepdims=True) if exclude_outside or antialias else matrix
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def sources(size_in: int, size_out: int, scale: Fraction, coordinates: str) -> list[Fraction]:
@@ -170,7 +171,7 @@ def sources(size_in: int, size_out: int, scale: Fraction, coordinates: str) -> l
     }
     step = 1 / scale
     if coordinates == "align_corners":
-        step = (size_in - 1) / (length - 1) if length != 1 else Fraction(0)
+        step = (size_in - 1) / (length - 1) if length != 1 else step
     if coordinates == "pytorch_half_pixel" and size_out == 1:
         return [Fraction(0)]
     return [o * step + shift.get(coordinates, 0) for o in range(size_out)]
