@@ -1,10 +1,11 @@
 """Kernel, stride, dilation and padding as ONNX writes them, and as minicam does."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minicam.conversion.onnx.call import Call
+from minicam.ops import Pad
 from minicam.windows import Pairs
 
 
@@ -43,6 +44,20 @@ def geometry(call: Call, kernel: Any = None) -> Geometry:
     if call.get("ceil_mode", 0):
         extra = agreed(call, [_extra(space, extents, stride, pads) for space in spaces])
     return Geometry(source, kernel, stride, dilation, pads, extra)
+
+
+def absorbed(call: Call, g: Geometry, least: float, most: float) -> Geometry:
+    """The window with the padding of a Pad layer before it as its own, where nobody else reads that layer and it pads
+    space with a constant from least to most."""
+    op, t = call.translation.op(g.source), call.translation
+    if not isinstance(op, Pad) or op.mode != "constant" or not least <= op.value <= most:
+        return g
+    first, *space = op.padding
+    sums = tuple((a + c, b + d) for (a, b), (c, d) in zip(space, g.padding, strict=True))
+    narrow = all(max(pair) < d * (k - 1) + 1 for pair, k, d in zip(sums, g.kernel, g.dilation, strict=True))
+    if any(first) or not narrow or t.readers[call.input_names[0]] != 1 or not call.layer().plain:
+        return g
+    return replace(g, source=t.inputs_of(g.source)[0], padding=sums)
 
 
 def numbers(call: Call, name: str, rank: int, default: Any) -> tuple[int, ...]:

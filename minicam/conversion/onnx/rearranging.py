@@ -13,6 +13,8 @@ from minicam.conversion.onnx.values import Constant, Layer, Value
 from minicam.ops import Shape
 from minicam.ops.rearranging import END
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def shape(call: Call) -> Constant:
     """Shape, perhaps of some axes, and Size."""
@@ -241,7 +243,8 @@ def pad(call: Call) -> Layer:
         inside = ops.Slice(tuple(low for low, _ in cut), stops)
         name = call.add(inside, name, part="inside")
     wide = tuple((max(0, low), max(0, high)) for low, high in ends)
-    op = ops.Pad(wide, mode, float(np.asarray(value).reshape(-1)[0]) if mode == "constant" else 0.0)
+    number = float(np.clip(np.asarray(value, float).reshape(-1)[0], -LARGEST, LARGEST))  # files hold no infinity
+    op = ops.Pad(wide, mode, number if mode == "constant" else 0.0)
     return Layer(call.add(op, name), x.axes)
 
 

@@ -65,15 +65,13 @@ class Translation:
         self.shapes[name] = shapes
         return name
 
-    def replace(self, layer: str, op: Op, parameters: Mapping[str, Any]) -> None:
-        """Another op with other parameters in the place of a layer; the shapes stay."""
-        index = next(i for i, node in enumerate(self.nodes) if node.name == layer)
-        self.nodes[index] = Node(layer, op, self.nodes[index].inputs)
-        self.parameters[layer] = {key: floating(np.asarray(value)) for key, value in parameters.items()}
-
     def op(self, layer: str) -> Op | None:
         """The op of a layer; None of an input."""
         return next((node.op for node in reversed(self.nodes) if node.name == layer), None)
+
+    def inputs_of(self, layer: str) -> tuple[str, ...]:
+        """What a layer reads."""
+        return next(node.inputs for node in self.nodes if node.name == layer)
 
     def plain(self, layer: Layer) -> str:
         """The name of a layer that gives the tensor in its own order: transposed by a layer more where needed."""

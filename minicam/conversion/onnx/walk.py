@@ -70,14 +70,17 @@ class _Walk:
 
     def run(self) -> None:
         t = self.translation
-        t.readers = Counter(name for node in self.nodes for name in node.input)
+        t.readers = Counter(name for node in self.nodes for name in _read(node))
         t.readers.update(value.name for value in self.model.graph.output)
         for name, array in self.constants.items():
             self.values[name] = Constant((array,) * len(PROBES))
         for value in self.given:
             self._input(value)
-        names = layer_names(self.nodes, self.constants, t.inputs)
-        for node, name in zip(self.nodes, names, strict=True):
+        self._walk(self.nodes)
+
+    def _walk(self, nodes: Sequence[Any]) -> None:
+        names = layer_names(nodes, self.constants, self.translation.shapes)
+        for node, name in zip(nodes, names, strict=True):
             try:
                 found = self._outputs(node, name)
             except Unsupported as problem:
@@ -100,6 +103,8 @@ class _Walk:
         inputs = [self.values.get(source) if source else None for source in node.input]
         if any(source and value is None for source, value in zip(node.input, inputs, strict=True)):
             raise Unsupported("reads a tensor that nothing gives")
+        if node.op_type == "If" and isinstance(inputs[0], Constant) and inputs[0].fixed is not None:
+            return self._branch(node, bool(inputs[0].fixed))
         known = [value for value in inputs if isinstance(value, Constant | None)]
         if len(known) == len(inputs):
             return list(fold(node, known, len(PROBES), self.model.opset_import))
@@ -113,6 +118,15 @@ class _Walk:
         if any(name and self.translation.readers[name] for name in node.output[len(outputs) :]):
             raise Unsupported(f"its output {len(outputs) + 1} is used, which minicam's op does not have")
         return outputs
+
+    def _branch(self, node: Any, condition: bool) -> list[Value]:
+        """The outputs of an If whose condition is known, after a walk over that branch alone."""
+        graph = next(a.g for a in node.attribute if a.name == ("then_branch" if condition else "else_branch"))
+        onnx = framework("onnx", "onnx")
+        for tensor in graph.initializer:
+            self.values[tensor.name] = Constant((onnx.numpy_helper.to_array(tensor),) * len(PROBES))
+        self._walk(graph.node)
+        return [self.values.get(value.name, Unknown()) for value in graph.output]
 
     def _batch(self) -> int | None:
         """The number of samples, if the source fixes it."""
@@ -192,8 +206,15 @@ def _needed(graph: Any) -> list[Any]:
     for node in reversed(graph.node):
         if not wanted.isdisjoint(node.output):
             nodes.append(node)
-            wanted.update(node.input)
+            wanted.update(_read(node))
     return nodes[::-1]
+
+
+def _read(node: Any) -> list[str]:
+    """What a node reads, in graphs inside it as well."""
+    inner = [a.g for a in node.attribute if a.HasField("g")]
+    outputs = [value.name for graph in inner for value in graph.output]
+    return [*node.input, *outputs, *(name for graph in inner for part in graph.node for name in _read(part))]
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -1,21 +1,25 @@
 """Convolution and pooling."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from minicam.conversion.onnx.call import Call, Translate
-from minicam.conversion.onnx.geometry import Geometry, agreed, geometry, numbers
+from minicam.conversion.onnx.geometry import Geometry, absorbed, agreed, geometry, numbers
 from minicam.conversion.onnx.values import Layer
 from minicam.ops import AveragePool, Conv, ConvTranspose, GlobalAveragePool, GlobalMaxPool, LpPool, MaxPool, Pad
 from minicam.ops import ReduceNorm as Norm
 from minicam.windows import Pairs
 
+LOWEST = float(np.finfo(np.float32).min)
+"""Padding that no maximum takes."""
+
 
 def conv(call: Call) -> Layer:
     """Conv. A bias that is left out is 0."""
     weight = call.constant(1)
-    g = geometry(call, tuple(weight.shape[2:]))
+    g = absorbed(call, geometry(call, tuple(weight.shape[2:])), 0.0, 0.0)
     filters = len(weight)
     op = Conv(filters, g.kernel, g.stride, g.dilation, g.padding, int(call.get("group", 1)))
     return call.simple(op, g.source, weight=weight, bias=_bias(call, filters, weight))
@@ -71,7 +75,7 @@ def _cropping(call: Call, source: str, kernel: Any, stride: Any, dilation: Any) 
 
 def max_pool(call: Call) -> Layer:
     """MaxPool, the values alone."""
-    g = _pooling(call, value=float(np.finfo(np.float32).min))
+    g = absorbed(call, _pooling(call, value=LOWEST), -math.inf, LOWEST)
     return call.simple(MaxPool(g.kernel, g.stride, g.padding_with_extra, dilation=g.dilation), g.source)
 
 
