@@ -28,15 +28,16 @@ from minicam.zoo import initial_parameters, vowels_classifier
 
 CHANNELS, SPEAKERS = 12, 9
 NAMES = tuple(f"speaker {number}" for number in range(1, SPEAKERS + 1))
-STEPS, BATCH = 1500, 32
+STEPS, BATCH = 2000, 32
 RATE, WARM_UP = 3e-3, 50
 OPTIMIZER = AdamW(weight_decay=0.05)
 
 # How utterances are varied. The coefficients' own scale is their standard deviation over all time steps.
 KEPT = 0.7  # the least part of an utterance that is kept
 STRETCH = 0.25  # how far its length may be from that of its batch, which it is stretched to
-NOISE = 0.2  # at each time step, in the coefficients' own scale
-OFFSET = 0.2  # of the whole utterance
+MIX = 0.5  # the most that is taken over, or taken away, of another utterance by the same speaker
+NOISE = 0.3  # at each time step, in the coefficients' own scale
+OFFSET = 0.35  # of the whole utterance; speakers differ from day to day
 
 CHECK_LAYERS = ("layernorm_1", "layernorm_2", "fc", "softmax")
 DATA = "Japanese Vowels, training part, 270 utterances (M. Kudo, J. Toyama, M. Shimbo, 1999; UCI Repository)"
@@ -106,14 +107,20 @@ class Varied:
         count = round(kept[rng.integers(len(kept))])
         near = np.flatnonzero(abs(kept - count) <= max(STRETCH * count, 1))
         chosen = rng.choice(near, BATCH)
-        lengths, kept = self.lengths[chosen], kept[chosen]
-        first = rng.uniform(0, lengths - kept)
+        of_the_same = self.speakers[chosen][:, None] == self.speakers[near]
+        others = near[np.where(of_the_same, rng.random(of_the_same.shape), -1).argmax(axis=1)]
+        x, other = (self._parts(which, kept[which], count, rng) for which in (chosen, others))
+        x += rng.uniform(-MIX, MIX, (BATCH, 1, 1)) * (other - x)
+        x += OFFSET * rng.standard_normal((BATCH, 1, CHANNELS)) + NOISE * rng.standard_normal(x.shape)
+        return x.swapaxes(1, 2), self.speakers[chosen][:, None]
+
+    def _parts(self, which: np.ndarray, kept: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Of each utterance as many time steps as `kept` says, from anywhere in it, stretched: (N, count, CHANNELS)."""
+        first = rng.uniform(0, self.lengths[which] - kept)
         at = first[:, None] + (kept - 1)[:, None] * np.linspace(0, 1, count)
         before = at.astype(int)
         share = (at - before)[..., None]
-        x = (1 - share) * self.steps[chosen[:, None], before] + share * self.steps[chosen[:, None], before + 1]
-        x += OFFSET * rng.standard_normal((BATCH, 1, CHANNELS)) + NOISE * rng.standard_normal(x.shape)
-        return x.swapaxes(1, 2), self.speakers[chosen][:, None]
+        return (1 - share) * self.steps[which[:, None], before] + share * self.steps[which[:, None], before + 1]
 
 
 def trained(utterances: Utterances, steps: int, seed: int, progress: bool = True) -> Network:
