@@ -50,6 +50,7 @@ ANY = "any(any(pair) for pair in window.padding)"
 ZEROS = "xp.broadcast_to(zero, (len(dy), *reference.shape[1:]))"
 NO_X = "xp.broadcast_to(xp.zeros((), dy.dtype), (len(dy), *x.shape[1:]))"
 BEFORE = "xp.concatenate([xp.ones_like(rows[..., :1]), rows[..., :-1].cumprod(axis=-1)], axis=-1)"
+KEYS = "np.where(t <= 1, ((a + 2) * t - (a + 3)) * t * t + 1, ((t - 5) * t + 8) * a * t - 4 * a)"
 SURPLUS = "abs(scale * size_in - size_out)"
 NO_LABELS = ZEROS.replace("reference", "labels")
 EQUIVALENT = {
@@ -68,6 +69,8 @@ EQUIVALENT = {
         ),
         ("resizing_matrix", f"{SURPLUS} > WHOLE", f"{SURPLUS} >= WHOLE", "no surplus is the limit itself"),
         ("resizing_matrix", "2", "3", "further taps have weight 0"),
+        ("resizing_matrix", "1", "2", "further taps have weight 0"),
+        ("_keys", f"return {KEYS}", f"return -{KEYS}", "the sum that the weights are divided by changes its sign too"),
         ("Constant.backward", f"return ({NO_X},)", f"return (-{NO_X},)", "-0 equals 0"),
         ("Crop.backward", f"return dx, {ZEROS}", f"return dx, -{ZEROS}", "-0 equals 0"),
         ("CrossEntropy.backward", f"return dx, {NO_LABELS}", f"return dx, -{NO_LABELS}", "-0 equals 0"),

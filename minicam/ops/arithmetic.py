@@ -146,7 +146,7 @@ class Exponentiate(_Stretching):
 
     def backward(self, dy, y, a, b):
         xp = array_module(a)
-        da = dy * b * a ** xp.where(b == 0, 1, b - 1)
+        da = dy * b * a ** xp.where(b == 0, b, b - 1)
         logarithm = xp.log(xp.where(a > 0, a, 1))
         return sum_stretched(da, a.shape), sum_stretched(dy * y * logarithm, b.shape)
 

@@ -150,7 +150,7 @@ def resizing_matrix(
         reach = math.ceil(2 * stretch)  # beyond it, the kernels are 0
         first = np.array([[math.floor(u)] for u in positions])
         rest = np.array([[float(u - math.floor(u))] for u in positions])
-        around = np.arange(1 - reach, reach + 1)
+        around = np.arange(-reach, reach + 1)
         distance = np.abs(rest - around) / stretch
         taps, weights = first + around, np.maximum(1 - distance, 0) if method == "linear" else _keys(distance, cubic)
     if exclude_outside:
