@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         "--input-shape", nargs="+", type=_size, metavar="N", help='of the input, channels first; "any" leaves it open'
     )
     sub.add_argument("--classes", nargs="+", metavar="CLASS", help="names of the output channels")
+    for name in ("mean", "std"):
+        sub.add_argument(
+            f"--{name}", nargs="+", type=float, metavar="X", help=f"{name} of the input, where SOURCE is weights alone"
+        )
     sub.add_argument("--no-check", action="store_true", help="do not compare the result with the framework's")
 
     sub = command(verify, "check a weight file: structure, digests, its own stored example")

@@ -13,7 +13,8 @@ def convert(options: argparse.Namespace) -> int:
 
     refuse_existing(options.output, options.force)
     shape = tuple(options.input_shape) if options.input_shape else None
-    asked = conversion.Options(options.architecture, shape, tuple(options.classes or ()))
+    statistics = (numbers and tuple(numbers) for numbers in (options.mean, options.std))
+    asked = conversion.Options(options.architecture, shape, tuple(options.classes or ()), True, *statistics)
     found = conversion.conversion(options.source, asked, kind=options.kind, checked=not options.no_check)
     found.save(options.output, options.force)
     layers, inputs = len(found.network.layers), found.network.graph.inputs

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,21 +42,25 @@ def convert(
     check: bool = True,
     architecture: str | None = None,
     input_shape: Shape | None = None,
-    classes: tuple[str, ...] = (),
+    classes: Sequence[str] = (),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Network:
     """The network in another framework's file; written to `out` as well where that is given.
 
     kind: of the file; None: found by its content and name. force: whether `out` may be replaced. check: whether to
     compare the result with the framework itself, where that is installed; how it went is logged. architecture: of a
     file that holds weights alone. input_shape: (C, *space), where the file leaves it open or has another one. classes:
-    names of the output channels.
+    names of the output channels. mean, std: of the input on its raw scale, one number per channel or one for all, where
+    the file holds weights alone.
 
     Nothing that a file holds is executed. Raises ConversionError, naming the file and the reason, for what cannot be
     read, has ops that minicam lacks (all of them are listed), or differs from its source; then nothing is written.
     """
     if out is not None:
         refuse_existing(out, force)
-    options = Options(architecture, input_shape, tuple(classes))
+    statistics = (None if numbers is None else tuple(map(float, numbers)) for numbers in (mean, std))
+    options = Options(architecture, input_shape, tuple(classes), True, *statistics)
     found = conversion(source, options, kind=kind, checked=check)
     for note in found.notes:
         log.info("%s: %s", source, note)

@@ -5,7 +5,7 @@ not fit that (an op acts along axis 0, weights or axes come as inputs), what has
 of the run, and then an axis of length 1 is put in front of every tensor: the whole tensor is one sample.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -96,8 +96,3 @@ class MinicamBackend(Backend):
     @classmethod
     def supports_device(cls, device: str) -> bool:
         return device == "CPU"
-
-
-def cases() -> Sequence[Any]:
-    """The test cases of the installed onnx package that have their data in it."""
-    raise NotImplementedError

@@ -1,7 +1,7 @@
 """Functions of one element, and arithmetic of several tensors with broadcasting."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,14 +110,17 @@ def multiply(call: Call) -> Value:
 
 
 def power(call: Call) -> Value:
-    """Pow. Only the exponent may be a constant, and one number."""
-    exponent = call.constant(1)
-    if exponent.size != 1:
-        call.refuse(f"has {exponent.size} different exponents; minicam's Power has one")
-    return function(call, ops.Power(float(exponent.reshape(()))))
+    """Pow; of one constant exponent it is Power."""
+    base, exponent = call.inputs[:2]
+    if isinstance(exponent, Constant):
+        array = call.constant(1).astype(np.float32)  # whole exponents come as whole numbers
+        if array.size == 1 and array.any() and array.ndim <= call.rank():
+            return function(call, ops.Power(float(array.reshape(()))))
+        exponent = Constant((array,))
+    return arithmetic(call, ops.Exponentiate, [base, exponent])
 
 
-def arithmetic(call: Call, kind: Callable[[], Op], inputs: list[Value] | None = None) -> Layer:
+def arithmetic(call: Call, kind: Callable[[], Op], inputs: Sequence[Value | None] | None = None) -> Layer:
     """Any number of tensors, stretched to each other's sizes: the axes are matched from the last on."""
     values = call.inputs if inputs is None else inputs
     layers = [value for value in values if isinstance(value, Layer)]
@@ -269,6 +272,14 @@ def cast(call: Call) -> Value:
     return same(call)
 
 
+def cast_like(call: Call) -> Value:
+    """CastLike: to the floating type of another tensor, which of layers is always the same."""
+    value = call.inputs[0]
+    if isinstance(value, Constant):
+        return Constant(tuple(array.astype(np.float32) for array in value.arrays))
+    return same(call)
+
+
 def dropout(call: Call) -> Layer:
     """Dropout, which does nothing but in training."""
     if call.has(2) and call.constant(2).any():
@@ -281,6 +292,7 @@ ELEMENTWISE: dict[str, Translate] = {
     **dict.fromkeys(FUNCTIONS, function),
     "Identity": same,
     "Cast": cast,
+    "CastLike": cast_like,
     "Dropout": dropout,
     "Clip": clip,
     "PRelu": prelu,

@@ -78,7 +78,7 @@ def _size(node: Any, arrays: Sequence[np.ndarray | None]) -> float:
         if kind == "Tile":
             return given[0].size * _product(given[1])
         if kind == "Range":
-            return float(abs(given[1] - given[0]) / abs(given[2])) if given[2] else math.inf
+            return float(abs((given[1] - given[0]) / given[2]).max()) if given[2].all() else math.inf
         if kind == "Pad":
             return float(np.prod(np.array(given[0].shape, float) + np.abs(given[1]).sum())) if len(given) > 1 else 0.0
         if kind == "OneHot":
@@ -88,7 +88,7 @@ def _size(node: Any, arrays: Sequence[np.ndarray | None]) -> float:
         return (
             float(math.prod(float(array.size) for array in given)) if kind != "Concat" else sum(a.size for a in given)
         )
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, TypeError) as error:
         raise Unsupported(f"has inputs that do not fit together ({error})") from error
 
 
