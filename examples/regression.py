@@ -4,44 +4,33 @@
 
 A regression network has one output, so there is no class to choose: the number itself is explained. Its map shows what
 turns the answer up, towards counter-clockwise. A target can also be a function of the output: minus the number gives
-the map of what turns the answer down.
+the map of what turns the answer down. The strokes of a digit turned clockwise (the 7) turn the answer down, those of
+one turned counter-clockwise (the 4) turn it up; an upright digit has as much of both.
 
-The network is weights/digits.h5 if that file exists: from a grey picture (28, 28), white on black, to degrees
-counter-clockwise. Else it is made on the spot: random layers, and a last layer fitted to digits drawn here, see
-fitting.py. That one errs by 6 degrees (root mean square). What it finds on the strokes turns its answer up, what it
-finds beside them turns it down, and the balance is the angle.
+The network is weights/digits.h5: from a grey picture (28, 28), white on black, to degrees counter-clockwise. It learned
+from strokes drawn by tools/digits.py; the digits here are in print, in a font that it has never seen.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-from fitting import fitted, outputs, share
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 import minicam as mc
 from minicam import figures
-from minicam.zoo import digits_regression
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "digits.h5"
-DIGITS = "1247"
 TURNED = [("7", -35), ("2", 5), ("4", 30)]
 
 
-def draw_digit(digit: str, angle: float, random: np.random.Generator) -> np.ndarray:
-    """A digit turned counter-clockwise, at a random place: (28, 28) uint8."""
+def draw_digit(digit: str, angle: float) -> np.ndarray:
+    """A digit turned counter-clockwise: (28, 28) uint8."""
     picture = Image.new("L", (112, 112))
     font = ImageFont.load_default(104)
-    ImageDraw.Draw(picture).text(random.uniform(51, 61, 2), digit, fill=255, font=font, anchor="mm")
+    ImageDraw.Draw(picture).text((56, 56), digit, fill=255, font=font, anchor="mm")
     return np.asarray(picture.rotate(angle, Image.Resampling.BICUBIC).resize((28, 28), Image.Resampling.BOX))
-
-
-def draw_digits(count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (count, 1, 28, 28) of random digits, and their angles in degrees."""
-    angles = random.uniform(-45, 45, count)
-    pictures = [draw_digit(random.choice(list(DIGITS)), angle, random) for angle in angles]
-    return np.stack(pictures)[:, None], angles
 
 
 def clockwise(y: np.ndarray) -> tuple[float, np.ndarray]:
@@ -50,26 +39,20 @@ def clockwise(y: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def main(output_folder: Path, weights: Path = WEIGHTS) -> None:
+    net = mc.load(weights)
     random = np.random.default_rng(0)
-    if weights.exists():
-        net = mc.load(weights)
-    else:
-        pictures, angles = draw_digits(2000, random)
-        net = fitted(digits_regression(), pictures, angles[:, None], seed=3)
-    pictures, angles = draw_digits(300, random)
-    errors = outputs(net, "fc", pictures)[:, 0] - angles
-    print(f"error on {len(angles)} fresh digits: {np.sqrt(np.mean(errors**2)):.1f} degrees; spread: {angles.std():.1f}")
+    angles = random.uniform(-45, 45, 300)
+    pictures = np.stack([draw_digit(str(random.integers(10)), angle) for angle in angles])[:, None]
+    errors = net.forward(pictures)["fc"][:, 0] - angles
+    print(f"error on {len(angles)} printed digits: {np.sqrt(np.mean(errors**2)):.1f} degrees (root mean square)")
 
     figure = Figure((9.5, 8.2), dpi=160)
     places = {"left": 0.02, "right": 0.93, "bottom": 0.02, "top": 0.96, "wspace": 0.3}
     rows = figure.subplots(len(TURNED), 3, gridspec_kw=places)
     for axes, (digit, angle) in zip(rows, TURNED, strict=True):
-        picture = draw_digit(digit, angle, random)
+        picture = draw_digit(digit, angle)
         cam = mc.gradcam(net, picture, [0, clockwise])
         print(f"{digit} turned by {angle}: the network says {cam.scores[0]:.1f}, from {cam.feature_layer}")
-        strokes = picture > 64
-        on_strokes = share(cam.maps[0], strokes)
-        print(f"  on its strokes: {on_strokes:.2f} of what turns it up; they cover {strokes.mean():.2f} of the picture")
         axes[0].imshow(picture, cmap="gray")
         axes[0].set_axis_off()
         axes[0].set_title(f"turned by {angle}, found {cam.scores[0]:.0f}", fontsize=11, pad=9)

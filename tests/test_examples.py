@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import minicam as mc
-from minicam.zoo import deeplabv3plus_resnet18, digits_regression, vowels_classifier
+from minicam.zoo import deeplabv3plus_resnet18
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEGMENTATION = {"segmentation_labels.png", "segmentation_maps.png", "segmentation_layers.png"}
@@ -143,55 +143,62 @@ def test_classification(example, tmp_path, capsys):
 
 
 def test_regression(example, tmp_path, capsys):
-    module = example("regression")
-    module.main(tmp_path, tmp_path / "none.h5")
+    example("regression").main(tmp_path)
     check_figures(tmp_path, {"regression.png"})
     out = capsys.readouterr().out
-    error, spread = numbers(r"error on 300 fresh digits: ([\d.]+) degrees; spread: ([\d.]+)", out)[0]
-    assert error < 8
-    assert spread > 20
+    assert numbers(r"error on 300 printed digits: ([\d.]+) degrees", out).item() < 5
     angles = numbers(r"turned by (-?\d+): the network says (-?[\d.]+)", out)
-    np.testing.assert_allclose(angles[:, 1], angles[:, 0], atol=20)
-    found = numbers(r"on its strokes: ([\d.]+) of what turns it up; they cover ([\d.]+)", out)
-    assert np.all(found[:, 0] > 1.5 * found[:, 1])
+    np.testing.assert_allclose(angles[:, 1], angles[:, 0], atol=8)
+
+
+def test_strokes_turn_the_answer_the_way_the_digit_is_turned(example):
+    """The share of a map on the strokes, for the digits that the example shows turned by much."""
+    regression = example("regression")
+    net = mc.load(regression.WEIGHTS)
+    for digit, angle in (("7", -35), ("4", 30)):
+        picture = regression.draw_digit(digit, angle)
+        up, down = mc.gradcam(net, picture, [0, regression.clockwise]).maps
+        with_it, against = (up, down) if angle > 0 else (down, up)
+        assert with_it[picture > 64].sum() > 2 * against[picture > 64].sum()
 
 
 def test_sequence(example, tmp_path, capsys):
     example("sequence").main(tmp_path)
-    check_figures(tmp_path, {"sequence_speaker3.png", "sequence_speaker7.png"})
-    out = capsys.readouterr().out
-    assert numbers(r"accuracy on 300 fresh sequences: ([\d.]+)", out).item() > 0.95
-    found = numbers(r"speaker \d: ([\d.]+) of the map at steps \d+ to \d+ of \d+, ([\d.]+) of all", out)
+    check_figures(tmp_path, {"sequence_speaker1.png", "sequence_speaker4.png"})
+    found = numbers(
+        r"speaker \d: ([\d.]+) of the map at steps \d+ to \d+ of \d+, ([\d.]+) of all", capsys.readouterr().out
+    )
     assert len(found) == 2
-    assert np.all(found[:, 0] > 1.5 * found[:, 1])
-    assert np.all(found[:, 0] > 0.5)
+    assert np.all(found[:, 0] > 0.8)
+    assert np.all(found[:, 1] <= 0.5)
 
 
-def test_weights_are_taken_where_they_exist(example, tmp_path, capsys):
-    regression, sequence, fitting = example("regression"), example("sequence"), example("fitting")
-    random = np.random.default_rng(1)
-    pictures, angles = regression.draw_digits(200, random)
-    mc.save(fitting.fitted(digits_regression(), pictures, 0 * angles[:, None]), tmp_path / "digits.h5")
-    regression.main(tmp_path / "regression", tmp_path / "digits.h5")
-    assert "the network says 0.0" in capsys.readouterr().out  # which only that network says
+def test_made_up_utterances_are_recognised(example):
+    sequence = example("sequence")
+    net = mc.load(sequence.WEIGHTS)
+    for speaker in range(9):
+        made_up = sequence.make_up(net, speaker, 6, 24, np.random.default_rng(speaker))
+        assert net.forward(made_up[None])["softmax"][0, speaker] > 0.8
+        assert abs(np.delete(made_up, range(6, 6 + sequence.CHANGED), axis=1)).max() < 0.5
 
-    sequences, speakers = sequence.speak_often(300, random)
-    names = [f"somebody {number}" for number in range(sequence.SPEAKERS)]
-    net = fitting.fitted(vowels_classifier(), sequences, fitting.logits(sequence.SPEAKERS, speakers), names)
-    mc.save(net, tmp_path / "vowels.h5")
-    np.save(tmp_path / "recording.npy", sequence.speak(5, 9, 40, random))
-    sequence.main(tmp_path / "sequence", tmp_path / "recording.npy", tmp_path / "vowels.h5")
-    check_figures(tmp_path / "sequence", {"sequence.png"})
-    assert "recording.npy: somebody 5 with a score of" in capsys.readouterr().out
+
+def test_sequence_of_a_recording(example, tmp_path, capsys):
+    sequence = example("sequence")
+    net = mc.load(sequence.WEIGHTS)
+    np.save(tmp_path / "recording.npy", sequence.make_up(net, 5, 6, 24, np.random.default_rng(5)))
+    sequence.main(tmp_path / "figures", tmp_path / "recording.npy")
+    check_figures(tmp_path / "figures", {"sequence.png"})
+    assert "recording.npy: speaker 6 with a score of 0.9" in capsys.readouterr().out
     with pytest.raises(mc.ModelFileError, match=r"none\.h5"):
-        sequence.main(tmp_path / "sequence", tmp_path / "recording.npy", tmp_path / "none.h5")
+        sequence.main(tmp_path / "figures", tmp_path / "recording.npy", tmp_path / "none.h5")
 
 
-def test_the_signed_map_of_a_fitted_network_sums_to_its_answer(example):
-    regression, fitting = example("regression"), example("fitting")
-    pictures, angles = regression.draw_digits(200, np.random.default_rng(2))
-    net = fitting.fitted(digits_regression(), pictures, angles[:, None])
-    cam = mc.gradcam(net, pictures[0, 0], 0)
+def test_the_signed_map_of_a_fitted_network_sums_to_its_score(example):
+    classification, fitting = example("classification"), example("fitting")
+    pictures, kinds = classification.draw_balls(60, np.random.default_rng(2))
+    wanted = fitting.logits(len(classification.KINDS), kinds)
+    net = fitting.fitted(classification.network(), pictures.astype(np.float32), wanted)
+    cam = mc.gradcam(net, pictures[0].transpose(1, 2, 0), 1, reduction_layer="fc")
     assert cam.raw.sum() == pytest.approx(cam.scores[0], rel=1e-3)
     inside = np.array([False, True, True])
     assert fitting.share(np.array([3.0, -9.0, 1.0]), inside) == 0.25
@@ -201,4 +208,4 @@ def test_the_signed_map_of_a_fitted_network_sums_to_its_answer(example):
 def test_as_a_command(tmp_path):
     command = [sys.executable, EXAMPLES / "sequence.py", "-o", tmp_path / "figures"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    check_figures(tmp_path / "figures", {"sequence_speaker3.png", "sequence_speaker7.png"})
+    check_figures(tmp_path / "figures", {"sequence_speaker1.png", "sequence_speaker4.png"})

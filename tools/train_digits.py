@@ -22,7 +22,7 @@ from minicam.training import AdamW, MeanSquaredError, cosine, train, warm_up
 from minicam.zoo import digits_regression, initial_parameters
 
 BATCH = 64
-STEPS = 5000
+STEPS = 8000
 RATE, WARM_UP = 3e-3, 200
 OPTIMIZER = AdamW(weight_decay=0.01)
 NOT_DROPPED = ("dropout",)  # the digits do not run out, so there is nothing to learn by heart
@@ -38,7 +38,7 @@ def start(seed: int) -> Network:
     parameters = initial_parameters(graph, seed)
     pictures, _ = unseen(1000, seed)
     parameters["imageinput"]["mean"][:] = pictures.mean()
-    return Network(graph, parameters, precision="exact")
+    return Network(graph, parameters)
 
 
 def batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
