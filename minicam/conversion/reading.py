@@ -69,6 +69,6 @@ def layer_name(text: str, taken: Collection[str] = ()) -> str:
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"[/\\]+", ".", text.strip("/")))[:200].strip(".") or "layer"
     name, count = plain, 1
     while name in taken:
-        count += 1
+        count = count + 1 if count < 100 else max(count + 1, len(taken))  # so that many equal names take no time
         name = f"{plain}_{count}"
     return name

@@ -69,6 +69,10 @@ def _size(node: Any, arrays: Sequence[np.ndarray | None]) -> float:
     given = [array for array in arrays if array is not None]
     kind = node.op_type
     try:
+        if kind in ("MatMul", "Gemm"):  # what it takes to reckon it
+            return float(given[0].size) * given[1].size / max(1, given[0].shape[-1])
+        if kind == "Gather":
+            return float(given[1].size) * given[0].size / max(1, given[0].shape[_axis(node)])
         if kind in BROADCASTING:
             return math.prod(np.broadcast_shapes(*(array.shape for array in given)))
         if kind == "ConstantOfShape":
@@ -90,6 +94,10 @@ def _size(node: Any, arrays: Sequence[np.ndarray | None]) -> float:
         )
     except (ValueError, IndexError, TypeError) as error:
         raise Unsupported(f"has inputs that do not fit together ({error})") from error
+
+
+def _axis(node: Any) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
 
 
 def _product(sizes: np.ndarray) -> float:

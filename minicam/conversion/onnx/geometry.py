@@ -55,9 +55,9 @@ def absorbed(call: Call, g: Geometry, least: float, most: float) -> Geometry:
     first, *space = op.padding
     sums = tuple((a + c, b + d) for (a, b), (c, d) in zip(space, g.padding, strict=True))
     narrow = all(max(pair) < d * (k - 1) + 1 for pair, k, d in zip(sums, g.kernel, g.dilation, strict=True))
-    if any(first) or not narrow or t.readers[call.input_names[0]] != 1 or not call.layer().plain:
+    if any(first) or not narrow or not t.read_once(g.source) or not call.layer().plain:
         return g
-    return replace(g, source=t.inputs_of(g.source)[0], padding=sums)
+    return replace(g, source=t.nodes[g.source].inputs[0], padding=sums)
 
 
 def numbers(call: Call, name: str, rank: int, default: Any) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from minicam.errors import ConversionError
 
 MAX_BYTES = 2**31
 """Of the file, which is also the most that a protobuf may have, and of all external data together."""
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 OLDEST = 7
 """Opset from which on models are read as they are; older ones are brought to OLDEST by onnx itself."""
 DOMAINS = ("", "ai.onnx")

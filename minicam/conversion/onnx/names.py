@@ -33,7 +33,7 @@ def layer_names(nodes: Sequence[Any], constants: Collection[str], inputs: Collec
 
 def _path(node: Any, constants: Collection[str]) -> list[str]:
     """The parts of a name, from the outermost on."""
-    name = re.sub(r"__\d+$", "", node.name)
+    name = re.sub(r"__\d+$", "", node.name[:200])
     if not name or name.startswith("node_") or re.fullmatch(rf"{re.escape(node.op_type)}(_?\d+)?", name, re.IGNORECASE):
         weights = [WEIGHT.fullmatch(given) for given in node.input[1:2] if given in constants]
         if weights and weights[0]:
@@ -46,7 +46,7 @@ def _path(node: Any, constants: Collection[str]) -> list[str]:
             parts[-1] = part
         else:
             parts.append(part)
-    return parts or [node.op_type]
+    return parts[-20:] or [node.op_type]
 
 
 def _known(nodes: Sequence[Any], constants: Collection[str]) -> list[bool]:

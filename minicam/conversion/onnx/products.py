@@ -3,8 +3,8 @@
 import numpy as np
 
 from minicam import ops
+from minicam.conversion.onnx.arithmetic import arithmetic
 from minicam.conversion.onnx.call import Call, Translate
-from minicam.conversion.onnx.elementwise import arithmetic
 from minicam.conversion.onnx.values import Constant, Layer, Unsupported
 
 

@@ -12,9 +12,12 @@ from minicam.conversion.reading import Run, framework
 
 
 def runner_of(model: Any, found: Translated) -> tuple[Run | None, str]:
-    """The model by ONNX Runtime where that is installed, else by onnx's reference implementation, and its name."""
-    compute, name = _session(model)
-    names = [value.name for value in model.graph.output]
+    """The model by ONNX Runtime where that is installed, else by onnx's reference implementation, and its name; or None
+    and the reason."""
+    names = list(found.outputs)
+    compute, name = _session(_asked(model, found))
+    if compute is None:
+        return None, name
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -28,15 +31,42 @@ def runner_of(model: Any, found: Translated) -> tuple[Run | None, str]:
     return run, name
 
 
-def _session(model: Any) -> tuple[Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]], str]:
+def _asked(model: Any, found: Translated) -> Any:
+    """The model with the network's input shapes and outputs."""
+    onnx = framework("onnx", "onnx")
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    del asked.graph.value_info[:]
+    del asked.graph.output[:]
+    asked.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in found.outputs)
+    for value in asked.graph.input:
+        if value.name in found.inputs:
+            layer = found.inputs[value.name]
+            shape = found.network.graph.inputs[layer.name]
+            sizes = [shape[axis] for axis in layer.axes]
+            for dim, size in zip(value.type.tensor_type.shape.dim[len(sizes) * -1 :], sizes, strict=False):
+                if size is not None:
+                    dim.dim_value = size
+    return asked
+
+
+def _session(model: Any) -> tuple[Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]] | None, str]:
+    problem = "neither ONNX Runtime nor onnx's reference can run the source"
     if importlib.util.find_spec("onnxruntime"):
         runtime = framework("onnxruntime", "onnx")
         options = runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         options.intra_op_num_threads = 1
-        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return session.run, f"ONNX Runtime {runtime.__version__}"
-    evaluator = framework("onnx.reference", "onnx").ReferenceEvaluator(model)
+        try:
+            session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # a kernel that it lacks, a model beyond 2 GiB
+            problem += f" ({str(error).splitlines()[0][:200]})"
+        else:
+            return session.run, f"ONNX Runtime {runtime.__version__}"
+    try:
+        evaluator = framework("onnx.reference", "onnx").ReferenceEvaluator(model)
+    except Exception:  # an op that it lacks
+        return None, problem
     return evaluator.run, f"onnx.reference {framework('onnx', 'onnx').__version__}"
 
 

@@ -4,7 +4,7 @@ A tensor is a `Constant`, or what a `Layer` gives. Transposing a layer moves no 
 layer that does it is added only where a reader needs another order. So transpositions that undo each other vanish.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,11 +28,12 @@ class Translation:
         self.batched = batched
         self.batches = (batch,) * len(PROBES) if batch is not None else BATCHES
         self.inputs: dict[str, Shape] = {}
-        self.nodes: list[Node] = []
+        self.nodes: dict[str, Node] = {}
         self.parameters: dict[str, dict[str, np.ndarray]] = {}
         self.shapes: dict[str, Shapes] = {}
         self.values: dict[str, Value] = {}
         self.readers: Counter[str] = Counter()
+        self.tensors: defaultdict[str, list[str]] = defaultdict(list)  # layer -> the tensors that it gives
         self.notes: list[str] = []
         self._transposed: dict[Layer, str] = {}
 
@@ -59,7 +60,7 @@ class Translation:
         found = {key: array.shape for key, array in arrays.items()}
         if wanted != found:
             raise Unsupported(f"{type(op).__name__}: has parameters of shapes {found}; expected {wanted}")
-        self.nodes.append(Node(name, op, tuple(inputs)))
+        self.nodes[name] = Node(name, op, tuple(inputs))
         if arrays:
             self.parameters[name] = {key: floating(array) for key, array in arrays.items()}
         self.shapes[name] = shapes
@@ -67,11 +68,17 @@ class Translation:
 
     def op(self, layer: str) -> Op | None:
         """The op of a layer; None of an input."""
-        return next((node.op for node in reversed(self.nodes) if node.name == layer), None)
+        return self.nodes[layer].op if layer in self.nodes else None
 
-    def inputs_of(self, layer: str) -> tuple[str, ...]:
-        """What a layer reads."""
-        return next(node.inputs for node in self.nodes if node.name == layer)
+    def set(self, tensor: str, value: Value) -> None:
+        """What a tensor of the source is."""
+        self.values[tensor] = value
+        if isinstance(value, Layer):
+            self.tensors[value.name].append(tensor)
+
+    def read_once(self, layer: str) -> bool:
+        """Whether nobody but one node of the source reads a layer, so that the two may become one."""
+        return all(self.readers[tensor] == 1 for tensor in self.tensors[layer])
 
     def plain(self, layer: Layer) -> str:
         """The name of a layer that gives the tensor in its own order: transposed by a layer more where needed."""
@@ -117,7 +124,9 @@ class Translation:
     def reshaped(self, name: str, layer: Layer, shape: Shape) -> Layer:
         """The tensor with its elements, in row-major order of its own axes, in another shape; of the sizes one may be
         -1, or open (None)."""
-        source = self.plain(layer)
+        own = self.sample_shapes(layer)[0]
+        moved = [axis for axis, size in zip(layer.axes, own, strict=True) if size != 1]
+        source = layer.name if moved == sorted(moved) else self.plain(layer)
         sizes = tuple(-1 if size is None else size for size in shape)
         if self.shapes[source][0] == shape:
             return Layer(source, tuple(range(len(shape))))
@@ -129,10 +138,10 @@ class Translation:
     def network(self, outputs: Sequence[str], classes: Sequence[str]) -> Network:
         """The layers that the outputs need, as a network."""
         needed = set(outputs)
-        for node in reversed(self.nodes):
+        for node in reversed(self.nodes.values()):
             if node.name in needed:
                 needed.update(node.inputs)
-        nodes = tuple(node for node in self.nodes if node.name in needed)
+        nodes = tuple(node for node in self.nodes.values() if node.name in needed)
         graph = Graph(self.inputs, nodes, tuple(outputs))
         parameters = {name: arrays for name, arrays in self.parameters.items() if name in graph.by_name}
         return Network(graph, parameters, classes)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicam.conversion.onnx.call import Call
-from minicam.conversion.onnx.folding import fold
+from minicam.conversion.onnx.folding import MAX_ELEMENTS, fold
 from minicam.conversion.onnx.model import DOMAINS, opset
 from minicam.conversion.onnx.names import layer_names
 from minicam.conversion.onnx.table import TRANSLATIONS
@@ -62,18 +62,20 @@ class _Walk:
         self.constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer} | bound
         self.problems: list[tuple[str, str, str]] = []
         self.needs: set[str] = set()
+        self.elements = 0
         self.given = [value for value in model.graph.input if value.name not in self.constants]
         self.translation = Translation(options.batched, self._batch())
         self.values = self.translation.values
-        self.nodes = _needed(model.graph)
+        self.outputs = self._wanted()
+        self.nodes = _needed(model.graph, self.outputs)
         self.inputs: dict[str, Layer] = {}
 
     def run(self) -> None:
         t = self.translation
         t.readers = Counter(name for node in self.nodes for name in _read(node))
-        t.readers.update(value.name for value in self.model.graph.output)
+        t.readers.update(self.outputs)
         for name, array in self.constants.items():
-            self.values[name] = Constant((array,) * len(PROBES))
+            t.set(name, Constant((array,) * len(PROBES)))
         for value in self.given:
             self._input(value)
         self._walk(self.nodes)
@@ -87,14 +89,15 @@ class _Walk:
                 self.problems.append((node.name or f"-> {node.output[0]}", node.op_type, str(problem)))
                 self.needs.update(problem.needs)
                 found = [Unknown()] * len(node.output)
-            self.values.update(zip(node.output, found, strict=False))
+            for tensor, value in zip(node.output, found, strict=False):
+                self.translation.set(tensor, value)
 
     def result(self) -> Translated:
         t = self.translation
         if self.problems:
             raise Refused(self.problems, self.needs & {value.name for value in self.given})
-        outputs = {value.name: self._output(value.name) for value in self.model.graph.output}
-        network = t.network([layer.name for layer in outputs.values()], self.options.classes)
+        outputs = {tensor: self._output(tensor) for tensor in self.outputs}
+        network = t.network(list(dict.fromkeys(layer.name for layer in outputs.values())), self.options.classes)
         return Translated(network, self.inputs, outputs, tuple(t.notes))
 
     def _outputs(self, node: Any, name: str) -> list[Value]:
@@ -107,7 +110,7 @@ class _Walk:
             return self._branch(node, bool(inputs[0].fixed))
         known = [value for value in inputs if isinstance(value, Constant | None)]
         if len(known) == len(inputs):
-            return list(fold(node, known, len(PROBES), self.model.opset_import))
+            return self._folded(node, known)
         if node.op_type not in TRANSLATIONS:
             raise Unsupported("minicam has no such op")
         if any(isinstance(value, Unknown) for value in inputs):
@@ -118,6 +121,13 @@ class _Walk:
         if any(name and self.translation.readers[name] for name in node.output[len(outputs) :]):
             raise Unsupported(f"its output {len(outputs) + 1} is used, which minicam's op does not have")
         return outputs
+
+    def _folded(self, node: Any, inputs: list[Constant | None]) -> list[Value]:
+        found = fold(node, inputs, len(PROBES), self.model.opset_import)
+        self.elements += sum(array.size for value in found for array in {id(a): a for a in value.arrays}.values())
+        if self.elements > MAX_ELEMENTS:
+            raise Unsupported(f"with it there are more than {MAX_ELEMENTS} elements of constants worked out")
+        return list(found)
 
     def _branch(self, node: Any, condition: bool) -> list[Value]:
         """The outputs of an If whose condition is known, after a walk over that branch alone."""
@@ -133,6 +143,22 @@ class _Walk:
         sizes = {_sizes(value)[0] for value in self.given if _sizes(value)} if self.options.batched else set()
         return next(iter(sizes)) if len(sizes) == 1 else None
 
+    def _wanted(self) -> list[str]:
+        """The tensors that the network shall give. Of labels, which have no gradient, it is the scores before them."""
+        by_output = {name: node for node in self.model.graph.node for name in node.output}
+        found = []
+        for value in self.model.graph.output:
+            node = by_output.get(value.name)
+            while node is not None and node.op_type in ("Cast", "Squeeze", "Identity"):
+                node = by_output.get(node.input[0])
+            if node is None or node.op_type != "ArgMax" or node.input[0] in self.constants:
+                found.append(value.name)
+            else:
+                found.append(node.input[0])
+                note = f"output {value.name!r}, the largest channel, is left out, since it has no gradient"
+                self.translation.notes.append(note)
+        return list(dict.fromkeys(found))
+
     def _input(self, value: Any) -> None:
         onnx = framework("onnx", "onnx")
         kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
@@ -147,9 +173,13 @@ class _Walk:
         elif self._channels_last(value.name, len(shape)):
             layer = self.translation.add_input(value.name, (shape[-1], *shape[:-1]), (*range(1, len(shape)), 0))
             self.translation.notes.append(f"input {layer.name!r} is channels first here; the source has channels last")
-            self.inputs[value.name] = self.values[value.name] = layer
+            self._given(value.name, layer)
         else:
-            self.inputs[value.name] = self.values[value.name] = self.translation.add_input(value.name, shape)
+            self._given(value.name, self.translation.add_input(value.name, shape))
+
+    def _given(self, tensor: str, layer: Layer) -> None:
+        self.inputs[tensor] = layer
+        self.translation.set(tensor, layer)
 
     def _input_shape(self, value: Any) -> Shape | None:
         """The shape of one sample, as the source has it."""
@@ -199,9 +229,9 @@ class _Walk:
         self.values[value.name] = Unknown()
 
 
-def _needed(graph: Any) -> list[Any]:
-    """The nodes that the outputs depend on, in their order."""
-    wanted = {value.name for value in graph.output}
+def _needed(graph: Any, outputs: Sequence[str]) -> list[Any]:
+    """The nodes that these tensors depend on, in their order."""
+    wanted = set(outputs)
     nodes = []
     for node in reversed(graph.node):
         if not wanted.isdisjoint(node.output):
