@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minicam.conversion.reading import Converted, Options
-from minicam.errors import ConversionError, close_names
+from minicam.errors import ConversionError, MinicamError, close_names
 
 HEAD = 512
 """Bytes from the start of a file that a kind is recognised by; of a folder there are none."""
@@ -46,12 +46,33 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
     return head[8:10] == b'{"' and head[6:8] == b"\0\0"
 
 
+def _is_keras(path: Path, head: bytes) -> bool:
+    """Whether an archive or an HDF5 file holds a Keras model, or the weights of one."""
+    if head[:2] == b"PK":
+        return b"metadata.json" in head or b"config.json" in head
+    return any(name in ("model_config", "model_weights", "layers") for name in _hdf5_names(path, head))
+
+
+def _hdf5_names(path: Path, head: bytes) -> set[str]:
+    """The names of what lies at the top of an HDF5 file, groups, arrays and attributes; none of any other file."""
+    if not head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return set()
+    from minicam.conversion.hdf5_arrays import children, opened
+
+    try:
+        with opened(path) as file:
+            return {*children(file), *file.attrs}
+    except MinicamError:
+        return set()
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("onnx", "ONNX model", (".onnx",), "minicam.conversion.onnx:read", _is_onnx),
     Kind("pytorch", "PyTorch weights", (".pt", ".pth"), "minicam.conversion.pytorch:read", _is_torch),
     Kind(
         *("safetensors", "weights", (".safetensors",), "minicam.conversion.pytorch:read_safetensors"), _is_safetensors
     ),
+    Kind("keras", "Keras model", (".keras", ".h5", ".hdf5"), "minicam.conversion.keras:read", _is_keras),
 )
 
 

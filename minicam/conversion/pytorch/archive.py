@@ -122,7 +122,7 @@ def _read_sequence(path: Path, size: int) -> tuple[Any, ReadStorage]:
     require(magic == MAGIC, "is a Python pickle, but not one that torch.save wrote; expected PyTorch's magic number")
     version, machine = read_pickle(head), read_pickle(head)
     require(version == 1001, f"has the format version {words(version)}; expected 1001")
-    order: Literal["<", ">"] = "<" if not isinstance(machine, dict) or machine.get("little_endian") is not False else ">"
+    order: Literal["<", ">"] = ">" if isinstance(machine, dict) and machine.get("little_endian") is False else "<"
     document, keys = read_pickle(head), read_pickle(head)
     require(isinstance(keys, list), "its list of storages is not one")
     start = head.tell()
