@@ -6,6 +6,7 @@ from minicam.conversion.onnx.model import load
 from minicam.conversion.onnx.running import runner_of
 from minicam.conversion.onnx.walk import translate
 from minicam.conversion.reading import Converted, Options
+from minicam.errors import ConversionError
 
 
 def read(path: Path, options: Options) -> Converted:
@@ -15,6 +16,9 @@ def read(path: Path, options: Options) -> Converted:
     for nodes that cannot be translated.
     """
     model = load(path)
-    found = translate(model, options)
+    try:
+        found = translate(model, options)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # tensors that contradict themselves
+        raise ConversionError(f"is not a valid ONNX model ({type(error).__name__}: {error})") from error
     run, runner = runner_of(model, found)
     return Converted(found.network, found.notes, run, runner)

@@ -36,6 +36,7 @@ def load(path: Path) -> Any:
         raise ConversionError(f"is damaged, truncated or no ONNX model ({error}); export it again") from error
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise ConversionError("holds no ONNX graph: it is truncated or no ONNX model; export it again")
+    _check_texts(model.graph)
     _read_external(model, path.parent)
     return prepared(model)
 
@@ -63,6 +64,20 @@ def opset(model: Any) -> int:
         if entry.domain in DOMAINS:
             return entry.version
     raise ConversionError("uses no standard ONNX operators; expected an opset of the domain ai.onnx")
+
+
+def _check_texts(graph: Any) -> None:
+    """ConversionError for names that are not UTF-8, which protobuf hands over as bytes."""
+    for node in graph.node:
+        texts = (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+        if not all(isinstance(text, str) for text in texts):
+            raise ConversionError("is damaged: names of nodes or tensors are not text in UTF-8; export it again")
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _check_texts(attribute.g)
+    for named in (*graph.initializer, *graph.input, *graph.output):
+        if not isinstance(named.name, str):
+            raise ConversionError("is damaged: names of tensors are not text in UTF-8; export it again")
 
 
 def _read_external(model: Any, folder: Path) -> None:

@@ -20,14 +20,16 @@ def layer_names(nodes: Sequence[Any], constants: Collection[str], inputs: Collec
     paths = [_path(node, constants) for node in nodes]
     common = _common([path for path in paths if len(path) > 1])
     paths = [path[common:] if len(path) > common else path for path in paths]
-    layers = [path for known, path in zip(_known(nodes, constants), paths, strict=True) if not known]
-    parents = Counter(tuple(path[:i]) for path in layers for i in range(1, len(path) + 1))
-    taken = set(inputs)
-    names = []
-    for path in paths:
+    aside = _aside(nodes, constants)
+    parents = Counter(
+        tuple(path[:i]) for path, other in zip(paths, aside, strict=True) if not other for i in range(1, len(path) + 1)
+    )
+    taken, names = set(inputs), [""] * len(nodes)
+    for index in sorted(range(len(nodes)), key=lambda i: aside[i]):  # the layers have the first choice
+        path = paths[index]
         alone = len(path) > 1 and parents[tuple(path[:-1])] == 1
-        names.append(layer_name(".".join(path[:-1] if alone else path), taken))
-        taken.add(names[-1])
+        names[index] = layer_name(".".join(path[:-1] if alone else path), taken)
+        taken.add(names[index])
     return names
 
 
@@ -49,12 +51,13 @@ def _path(node: Any, constants: Collection[str]) -> list[str]:
     return parts[-20:] or [node.op_type]
 
 
-def _known(nodes: Sequence[Any], constants: Collection[str]) -> list[bool]:
-    """Whether each node gives no layer: it reckons with constants and shapes alone."""
+def _aside(nodes: Sequence[Any], constants: Collection[str]) -> list[bool]:
+    """Whether each node will give no layer: it reckons with constants and shapes, transposes, or adds a bias."""
     tensors, found = {"", *constants}, []
     for node in nodes:
-        found.append(node.op_type in ("Shape", "Size") or tensors.issuperset(node.input))
-        if found[-1]:
+        known = node.op_type in ("Shape", "Size") or tensors.issuperset(node.input)
+        found.append(known or node.op_type == "Transpose" or node.name.endswith("BiasAdd"))
+        if known:
             tensors.update(node.output)
     return found
 

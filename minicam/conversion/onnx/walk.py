@@ -86,11 +86,17 @@ class _Walk:
             try:
                 found = self._outputs(node, name)
             except Unsupported as problem:
-                self.problems.append((node.name or f"-> {node.output[0]}", node.op_type, str(problem)))
                 self.needs.update(problem.needs)
-                found = [Unknown()] * len(node.output)
+                found = self._refused(node, str(problem))
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # what nodes raise whose attributes or inputs are not of the kind that their op has
+                found = self._refused(node, f"is not valid ({type(error).__name__}: {error})")
             for tensor, value in zip(node.output, found, strict=False):
                 self.translation.set(tensor, value)
+
+    def _refused(self, node: Any, reason: str) -> list[Value]:
+        self.problems.append((node.name or f"-> {', '.join(node.output)}", node.op_type, reason))
+        return [Unknown()] * len(node.output)
 
     def result(self) -> Translated:
         t = self.translation
@@ -166,16 +172,19 @@ class _Walk:
             self._refuse_input(value, f"has values of type {kind}; minicam's inputs are floating point")
             return
         shape = self._input_shape(value)
+        name = value.name
+        if shape is not None and f"{name}_Mean" in self.constants:  # MATLAB calls the layer so that normalises it
+            name = "image" if len(shape) == 3 else "input"
         if shape is None:
             self._refuse_input(value, "has no shape in the file; give the input's shape")
         elif not shape:
             self._refuse_input(value, "has no axis beside that of the samples; expected (N, C, ...)")
         elif self._channels_last(value.name, len(shape)):
-            layer = self.translation.add_input(value.name, (shape[-1], *shape[:-1]), (*range(1, len(shape)), 0))
+            layer = self.translation.add_input(name, (shape[-1], *shape[:-1]), (*range(1, len(shape)), 0))
             self.translation.notes.append(f"input {layer.name!r} is channels first here; the source has channels last")
             self._given(value.name, layer)
         else:
-            self._given(value.name, self.translation.add_input(value.name, shape))
+            self._given(value.name, self.translation.add_input(name, shape))
 
     def _given(self, tensor: str, layer: Layer) -> None:
         self.inputs[tensor] = layer
@@ -191,23 +200,17 @@ class _Walk:
         return tuple(_sizes(value)[self.options.batched :])
 
     def _channels_last(self, tensor: str, rank: int) -> bool:
-        """Whether all that the source does with an input begins with making it channels first."""
+        """Whether the source makes an input, or what arithmetic turns it into, channels first."""
         first = [0, rank, *range(1, rank)]
-        if rank < 2 or not self.options.batched:
-            return False
-        tensors, found = {tensor}, False
-        for node in self.nodes:
+        tensors = {tensor}
+        for node in self.nodes if rank > 1 and self.options.batched else ():
             if tensors.isdisjoint(node.input):
                 continue
-            if node.op_type == "Transpose":
-                if list(_attributes(node).get("perm", ())) != first:
-                    return False
-                found = True
-            elif node.op_type in ("Sub", "Div", "Mul", "Add", "Cast", "Identity"):
+            if node.op_type == "Transpose" and list(_attributes(node).get("perm", ())) == first:
+                return True
+            if node.op_type in ("Sub", "Div", "Mul", "Add", "Cast", "Identity"):
                 tensors.update(node.output)
-            else:
-                return False
-        return found
+        return False
 
     def _output(self, tensor: str) -> Layer:
         """Where an output of the source is; a layer is added where it is a constant or an input."""
