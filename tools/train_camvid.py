@@ -42,7 +42,7 @@ log = logging.getLogger("minicam")
 
 STEPS = 10_000
 SCENE_SIZE = (540, 720)
-STATISTICS_BATCHES = 100  # of two whole frames, for the batch-norm statistics of the weights that are exported
+STATISTICS_BATCHES = 50  # of two whole frames, for the batch-norm statistics of the weights that are exported
 SOURCE = (
     "Trained on the CamVid training frames (G. Brostow, J. Fauqueur, R. Cipolla: Semantic object classes in video, "
     "2009) and scenes drawn by tools/streets.py, with tools/train_camvid.py; see weights/README.md"
