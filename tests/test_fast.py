@@ -198,7 +198,9 @@ def test_kernels_that_are_no_outer_product_are_not_separable():
     assert outer_factors(np.eye(3)) is None
 
 
-@pytest.mark.parametrize("op", [MaxPool((3, 3), stride=2, padding=1), MaxPool((2, 3), stride=(1, 2)), MaxPool((3, 3))])
+@pytest.mark.parametrize(
+    "op", [MaxPool((3, 3), stride=2, padding=1), MaxPool((2, 3), stride=(1, 2)), MaxPool((3, 3), dilation=(2, 3))]
+)
 def test_maximum_pooling(op):
     x = normal(2, 5, 23, 12) - 3
     np.testing.assert_array_equal(channels_first(largest(channels_last(x), op, WORKERS)), op.forward(x))
@@ -383,6 +385,17 @@ def test_branches_shared_inputs_and_repeated_ones():
     b.add("fc", Dense(3))
     b.add("softmax", Softmax())
     check_graph(b, normal(2, 4, 9, 8), ["x", "conv1", "relu1", "norm"])
+
+
+def test_options_that_the_fast_steps_do_not_have_take_the_plain_definition():
+    """Concatenation and softmax along other axes, and an upsampling that reaches further than its inputs."""
+    b = Builder("x", (3, 5, 6))
+    b.add("up", ConvTranspose(3, (4, 4), stride=2, cropping=((1, -1), (1, 0)), groups=3))
+    b.add("joined", Concat(axis=2), "up", "up")
+    b.add("conv", Conv(4, (3, 3), padding=1))
+    b.add("pool", MaxPool((2, 2), dilation=3))
+    b.add("softmax", Softmax(axes=(1, 2)))
+    check_graph(b, normal(2, 3, 5, 6), ["x", "up", "joined", "conv"])
 
 
 @pytest.mark.parametrize("stride", [2, 4])

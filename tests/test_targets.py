@@ -9,9 +9,10 @@ from scipy import ndimage
 
 import minicam as mc
 from minicam.explanation import passes
+from minicam.explanation.defaults import choose_feature_layer
 from minicam.explanation.scores import LOGITS, OUTPUT, SOFTMAX, Scores, score_kind
 from minicam.explanation.targets import as_targets
-from minicam.ops import Conv, Dense, GlobalAveragePool, LayerNorm, Relu
+from minicam.ops import Clip, Conv, Dense, GlobalAveragePool, HardSwish, LayerNorm, LogSoftmax, Relu, Softmax
 from minicam.zoo.builder import Builder
 
 NET = segmenter()
@@ -177,6 +178,25 @@ def test_score_kinds():
     assert kinds["softmax"] == SOFTMAX
     assert kinds["scorer"] == kinds["upsample"] == kinds["crop"] == LOGITS
     assert kinds["relu2"] == kinds["conv1"] == OUTPUT
+
+
+def test_the_logarithm_of_a_softmax_has_logits_before_it_and_a_softmax_over_space_no_scores():
+    b = Builder("image", (3, 8, 8))
+    b.add("conv", Conv(4, (3, 3)))
+    b.add("log", LogSoftmax())
+    b.add("attention", Softmax(axes=(1, 2)))
+    assert [score_kind(b.graph(), layer) for layer in ("conv", "log", "attention")] == [LOGITS, OUTPUT, OUTPUT]
+
+
+@pytest.mark.parametrize(("op", "rectifies"), [(Clip(0, 6), True), (Clip(-1, 1), False), (HardSwish(), True)])
+def test_the_default_feature_layer_is_the_last_rectified_one(op, rectifies):
+    b = Builder("image", (3, 8, 8))
+    b.conv_relu("conv1", "relu1", Conv(4, (3, 3)))
+    b.add("conv2", Conv(4, (3, 3)))
+    b.add("activation", op)
+    b.add("pool", GlobalAveragePool())
+    b.add("scores", Dense(2))
+    assert choose_feature_layer(b.graph(), "scores") == ("activation" if rectifies else "relu1")
 
 
 def test_one_target_needs_no_list():

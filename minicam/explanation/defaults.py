@@ -7,23 +7,30 @@ from minicam.graph import Graph, Node
 from minicam.ops import (
     Add,
     BatchNorm,
+    Clip,
     Concat,
     Elu,
     Gelu,
     GroupNorm,
+    HardSwish,
     InstanceNorm,
     LayerNorm,
     LeakyRelu,
     LocalResponseNorm,
+    Mish,
     PRelu,
     Relu,
     Shape,
+    Softplus,
+    Sum,
+    Swish,
+    ThresholdedRelu,
 )
 
 log = logging.getLogger("minicam")
 
-RECTIFIERS = (Relu, LeakyRelu, PRelu, Elu, Gelu)
-GATHERERS = (Add, Concat, BatchNorm, LayerNorm, GroupNorm, InstanceNorm, LocalResponseNorm)
+RECTIFIERS = (Relu, LeakyRelu, PRelu, ThresholdedRelu, Elu, Gelu, Softplus, Swish, Mish, HardSwish)
+GATHERERS = (Add, Sum, Concat, BatchNorm, LayerNorm, GroupNorm, InstanceNorm, LocalResponseNorm)
 
 
 def choose_reduction_layer(graph: Graph) -> str:
@@ -59,4 +66,6 @@ def has_extent(shape: Shape) -> bool:
 
 
 def _is_rectified(node: Node, rectified: set[str]) -> bool:
+    if isinstance(node.op, Clip):  # between 0 and 6, it is ReLU6
+        return node.op.minimum == 0
     return isinstance(node.op, RECTIFIERS) or (isinstance(node.op, GATHERERS) and rectified.issuperset(node.inputs))

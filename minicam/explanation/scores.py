@@ -10,11 +10,11 @@ import numpy as np
 from minicam.backend import Array, to_numpy
 from minicam.errors import TargetError, close_names
 from minicam.graph import Graph
-from minicam.ops import ConvTranspose, Crop, Dropout, Flatten, Resize, Softmax
+from minicam.ops import ConvTranspose, Crop, Dropout, Flatten, Identity, LogSoftmax, Resize, Softmax
 from minicam.resizing import imresize
 
 SOFTMAX, LOGITS, OUTPUT = "softmax scores", "logits", "output"
-KEEPS_LOGITS = (Crop, ConvTranspose, Dropout, Flatten, Resize)
+KEEPS_LOGITS = (Crop, ConvTranspose, Dropout, Flatten, Identity, Resize)
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,15 @@ class Scores:
 
 
 def score_kind(graph: Graph, layer: str) -> str:
-    """Softmax scores; logits, if only resampling lies between the layer and a softmax; or an output."""
+    """Softmax scores; logits, if only resampling lies between the layer and a softmax, or its logarithm; or an
+    output."""
     node = graph.by_name.get(layer)
-    if node is not None and isinstance(node.op, Softmax):
+    if node is not None and node.op == Softmax():
         return SOFTMAX
     logits = {layer}
     for node in graph.nodes:
         if node.inputs[0] in logits:
-            if isinstance(node.op, Softmax):
+            if node.op in (Softmax(), LogSoftmax()):
                 return LOGITS
             if isinstance(node.op, KEEPS_LOGITS):
                 logits.add(node.name)
