@@ -66,6 +66,14 @@ def _hdf5_names(path: Path, head: bytes) -> set[str]:
         return set()
 
 
+def _is_matlab(path: Path, head: bytes) -> bool:
+    """Whether it is a .mat file, the package of exportNetworkToTensorFlow, or a file of tools/export_matlab.m."""
+    if path.is_dir() or path.name in ("model.py", "weights.h5"):
+        folder = path if path.is_dir() else path.parent
+        return (folder / "model.py").is_file() and (folder / "weights.h5").is_file()
+    return head.startswith(b"MATLAB ") or "network" in _hdf5_names(path, head)
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("onnx", "ONNX model", (".onnx",), "minicam.conversion.onnx:read", _is_onnx),
     Kind("pytorch", "PyTorch weights", (".pt", ".pth"), "minicam.conversion.pytorch:read", _is_torch),
@@ -73,6 +81,7 @@ KINDS: tuple[Kind, ...] = (
         *("safetensors", "weights", (".safetensors",), "minicam.conversion.pytorch:read_safetensors"), _is_safetensors
     ),
     Kind("keras", "Keras model", (".keras", ".h5", ".hdf5"), "minicam.conversion.keras:read", _is_keras),
+    Kind("matlab", "MATLAB network", (".mat",), "minicam.conversion.matlab:read", _is_matlab),
 )
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from minicam.conversion.keras.layer import Layer, Step
+from minicam.conversion.building import Step
+from minicam.conversion.keras.layer import Layer
 from minicam.errors import ConversionError
 from minicam.graph_text import shown
 from minicam.ops import (

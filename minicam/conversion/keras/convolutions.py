@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from minicam.conversion.building import Step
 from minicam.conversion.keras.activations import activation
-from minicam.conversion.keras.layer import Layer, Step, same_padding
+from minicam.conversion.keras.layer import Layer, same_padding
 from minicam.errors import ConversionError
 from minicam.ops import AveragePool, Conv, ConvTranspose, Dense, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 

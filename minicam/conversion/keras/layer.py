@@ -1,23 +1,15 @@
 """One layer of a Keras model as the file describes it, and the steps that minicam takes for it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minicam.conversion.building import Step
 from minicam.errors import ConversionError
 from minicam.graph_text import shown
-from minicam.ops import Op, Shape
-
-
-@dataclass(frozen=True)
-class Step:
-    """One op of a layer, and its parameters. All but the last of a layer have a suffix to the layer's name."""
-
-    op: Op
-    parameters: dict[str, np.ndarray] = field(default_factory=dict)
-    suffix: str = ""
+from minicam.ops import Shape
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from minicam.conversion.keras.layer import Layer, Step
+from minicam.conversion.building import Step, standardized
+from minicam.conversion.keras.layer import Layer
 from minicam.errors import ConversionError
-from minicam.ops import BatchNorm, GroupNorm, LayerNorm, Normalize
+from minicam.ops import BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm, Normalize
 
 
 def batch_norm(layer: Layer) -> list[Step]:
@@ -44,10 +45,19 @@ def rescaling(layer: Layer) -> list[Step]:
 def normalization(layer: Layer) -> list[Step]:
     """(x - mean) / max(sqrt(variance), 1e-7). What was adapted to data is in the weights, else in the options."""
     layer.expect("invert", False)
-    layer.expect("axis", -1, [-1], [layer.rank + 1], layer.rank + 1, None)
     given = layer.config.get("mean"), layer.config.get("variance")
-    mean, variance = (_per_channel(layer, value) for value in (layer.weights[:2] if None in given else given))
-    return [Step(Normalize(), {"mean": mean, "std": np.maximum(np.sqrt(variance), 1e-7)})]
+    if None in given and len(layer.weights) < 2:
+        raise ConversionError("it has no mean and variance: it was not adapted to data before it was saved")
+    mean, variance = (_last_to_first(layer, value) for value in (layer.weights[:2] if None in given else given))
+    return standardized(mean, np.maximum(np.sqrt(variance), 1e-7), layer.shape)
+
+
+def _last_to_first(layer: Layer, value: Any) -> np.ndarray:
+    """An array that belongs to the last axes of (samples, *space, C), for (C, *space)."""
+    array = np.asarray(value, np.float64)
+    array = array.reshape(array.shape[1:]) if array.ndim == layer.rank + 2 else array
+    array = array.reshape((1,) * (layer.rank + 1 - array.ndim) + array.shape)
+    return np.moveaxis(array, -1, 0)
 
 
 def _per_channel(layer: Layer, value: Any) -> np.ndarray:
@@ -59,6 +69,14 @@ def _per_channel(layer: Layer, value: Any) -> np.ndarray:
 
 def _last_axis(layer: Layer) -> None:
     layer.expect("axis", -1, layer.rank + 1, [-1], [layer.rank + 1])
+
+
+def response_norm(layer: Layer) -> list[Step]:
+    """TensorFlow's, which does not divide by the window: x / (bias + alpha sum of x^2)^beta. Not a layer of Keras, but
+    in packages that MATLAB exports."""
+    window = 2 * int(layer.number("depth_radius", 5)) + 1
+    alpha, beta, bias = (layer.number(*option) for option in (("alpha", 1.0), ("beta", 0.5), ("bias", 1.0)))
+    return [Step(LocalResponseNorm(window, alpha * window, beta, bias))]
 
 
 def _scale_and_offset(layer: Layer) -> dict[str, np.ndarray]:

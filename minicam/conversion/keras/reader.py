@@ -1,10 +1,11 @@
 """From a Keras file to a network. The description is data: classes are looked up in a table, nothing is imported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minicam.conversion.keras.files import Config, open_model
+from minicam.conversion.keras.files import Config, Weights, open_model
 from minicam.conversion.keras.running import source_run
 from minicam.conversion.keras.table import INPUT, LAYERS, MODELS, TRAINING_ONLY
 from minicam.conversion.keras.translation import MAX_DEPTH, Translation
@@ -22,19 +23,26 @@ def read(path: Path, options: Options) -> Converted:
     Raises ConversionError for a damaged file, and listing all layers that are not known.
     """
     with open_model(path) as (config, weights):
-        layers = _checked(config)
-        translation = Translation(options.input_shape)
-        try:
-            outputs = translation.model(config, weights, None)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
-            raise ConversionError(f"its description of the model is damaged ({error!r})") from error
-        outputs = [translation.in_keras_order(value) for value in outputs]
-    graph = translation.graph(outputs)
-    network = Network(graph, translation.parameters, options.classes)
+        result = converted(config, weights, options)
+    run, runner = source_run(path, config, result.network)
+    return replace(result, run=run, runner=runner)
+
+
+def converted(config: Config, weights: Weights, options: Options, classes: Sequence[str] = ()) -> Converted:
+    """The network of a description and its weights."""
+    layers = _checked(config)
+    translation = Translation(options.input_shape)
+    try:
+        outputs = translation.model(config, weights, None)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        raise ConversionError(f"its description of the model is damaged ({error!r})") from error
+    outputs = [translation.in_keras_order(value) for value in outputs]
+    building = translation.building
+    graph = building.graph([value.name for value in outputs])
+    network = Network(graph, building.parameters, options.classes or classes)
     left_out = [layer["config"]["name"] for layer in layers if layer["class_name"] in TRAINING_ONLY]
     notes = [ORDER] + ([f"act in training only, and are the identity: {', '.join(left_out)}"] if left_out else [])
-    run, runner = source_run(path, config, network)
-    return Converted(network, tuple(notes), run, runner)
+    return Converted(network, tuple(notes))
 
 
 def _checked(config: Config) -> list[Config]:

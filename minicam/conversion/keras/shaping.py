@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from minicam.conversion.keras.layer import Layer, Step, Translator
+from minicam.conversion.building import Step
+from minicam.conversion.keras.layer import Layer, Translator
 from minicam.errors import ConversionError
 from minicam.graph_text import shown
 from minicam.ops import Add, Concat, Flatten, Op, Pad, Reshape, Resize, Slice, Sum, Transpose

@@ -12,7 +12,7 @@ from minicam.conversion.keras.convolutions import (
     transposed,
 )
 from minicam.conversion.keras.layer import Translator
-from minicam.conversion.keras.norms import batch_norm, group_norm, layer_norm, normalization, rescaling
+from minicam.conversion.keras.norms import batch_norm, group_norm, layer_norm, normalization, rescaling, response_norm
 from minicam.conversion.keras.shaping import (
     concatenate,
     cropping,
@@ -50,6 +50,7 @@ LAYERS: dict[str, Translator] = {
     "BatchNormalization": batch_norm,
     "LayerNormalization": layer_norm,
     "GroupNormalization": group_norm,
+    "tf.nn.local_response_normalization": response_norm,
     "Rescaling": rescaling,
     "Normalization": normalization,
     "Activation": activation_layer,

@@ -8,14 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from minicam.conversion.building import Building, Step
 from minicam.conversion.keras.files import Config, Weights
-from minicam.conversion.keras.layer import Layer, Step
+from minicam.conversion.keras.layer import Layer
 from minicam.conversion.keras.table import INPUT, KEEP_ORDER, LAYERS, MODELS
-from minicam.conversion.reading import layer_name
 from minicam.errors import ConversionError, MinicamError
-from minicam.graph import Graph, Node
 from minicam.graph_text import shown
 from minicam.ops import Flatten, Reshape, Shape, Transpose
 
@@ -38,12 +35,7 @@ class Translation:
     """The graph so far. `shape` is the input's, where the caller knows better than the file."""
 
     shape: Shape | None = None
-    inputs: dict[str, Shape] = field(default_factory=dict)
-    nodes: list[Node] = field(default_factory=list)
-    parameters: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-
-    def graph(self, outputs: Sequence[Value]) -> Graph:
-        return Graph(self.inputs, tuple(self.nodes), tuple(value.name for value in outputs))
+    building: Building = field(default_factory=Building)
 
     def add_input(self, name: str, keras_shape: Any) -> Value:
         """keras_shape: (samples, *space, channels), with null for what is open."""
@@ -54,22 +46,11 @@ class Translation:
             if not good or keras_shape[-1] is None:
                 raise ConversionError(f"the input {name!r} has the shape {shown(keras_shape)}; give it, channels first")
             shape = (keras_shape[-1], *keras_shape[1:-1])
-        name = layer_name(name, self._taken())
-        self.inputs[name] = shape
-        return Value(name, shape)
+        return Value(self.building.add_input(name, shape), shape)
 
     def add(self, name: str, steps: Sequence[Step], sources: Sequence[Value]) -> Value:
-        """The nodes of one layer; the last has the layer's name."""
-        names = [source.name for source in sources]
-        shapes = [source.shape for source in sources]
-        for step in steps:
-            node = layer_name(f"{name}_{step.suffix}" if step.suffix else name, self._taken())
-            shapes = [step.op.output_shape(*shapes)]
-            self.nodes.append(Node(node, step.op, tuple(names)))
-            if step.parameters:
-                self.parameters[node] = step.parameters
-            names = [node]
-        return Value(names[0], shapes[0])
+        names, shapes = [source.name for source in sources], [source.shape for source in sources]
+        return Value(*self.building.add(name, steps, names, shapes))
 
     def in_keras_order(self, value: Value) -> Value:
         """The same vector with its elements in Keras's order, where they are not."""
@@ -79,9 +60,6 @@ class Translation:
         shape = tuple(size or -1 for size in value.unordered)
         steps = [Step(Reshape(shape), suffix="map"), Step(last, suffix="last"), Step(Flatten(), suffix="ordered")]
         return self.add(value.name, steps, [value])
-
-    def _taken(self) -> set[str]:
-        return {*self.inputs, *(node.name for node in self.nodes)}
 
     def layer(self, config: Config, weights: Weights, sources: Sequence[Value]) -> Value:
         """One layer that is no model."""
