@@ -11,7 +11,7 @@ from onnx_models import keras_model, matlab_model, model, random, save
 import minicam as mc
 from minicam.conversion import Options, conversion
 from minicam.conversion.onnx.names import layer_names
-from minicam.ops import BatchNorm, Conv, ConvTranspose, Dense, Normalize
+from minicam.ops import BatchNorm, Conv, ConvTranspose, Dense, GroupNorm, Normalize
 
 pytest.importorskip("onnxruntime")
 
@@ -379,3 +379,40 @@ def test_float16_weights_are_kept(tmp_path):
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
     found = conversion(save(proto, tmp_path / "model.onnx"), Options())
     assert found.check.difference < 1e-3
+
+
+def test_group_normalisation_in_pieces_becomes_one_layer(tmp_path):
+    """As PyTorch writes it: to (N, groups, -1), instance normalisation, and back; here with open sizes."""
+    nodes = [
+        ("Conv", ["x", "w"], ["c"], {}, "conv"),
+        ("Reshape", ["c", "grouped"], ["r"], {}, "/norm/Reshape"),
+        ("InstanceNormalization", ["r", "ones", "zeros"], ["i"], {"epsilon": 0.1}, "/norm/InstanceNormalization"),
+        ("Shape", ["c"], ["s"], {}),
+        ("Reshape", ["i", "s"], ["b"], {}, "/norm/Reshape_1"),
+        ("Relu", ["b"], ["y"], {}, "relu"),
+    ]
+    constants = {"w": random(6, 2, 1, 1), "grouped": np.array([0, 3, -1])}
+    constants |= {"ones": 1 + random(3), "zeros": random(3, seed=1)}
+    network = read(tmp_path, model(nodes, {"x": ["N", 2, "H", "W"]}, {"y": None}, constants)).network
+    assert network.layers == ["conv", "norm.Reshape_1", "relu"]
+    assert ops_of(network)["norm.Reshape_1"] == GroupNorm(3, 0.1)
+
+
+def test_a_model_for_a_fixed_number_of_samples_takes_any(tmp_path):
+    nodes = [("Reshape", ["x", "flat"], ["f"], {}, "flat"), ("Gemm", ["f", "w"], ["y"], {}, "fc")]
+    constants = {"flat": np.array([4, -1]), "w": random(12, 3)}
+    network = read(tmp_path, model(nodes, {"x": [4, 2, 2, 3]}, {"y": None}, constants)).network
+    assert network.forward(np.ones((7, 2, 2, 3)))["fc"].shape == (7, 3)
+
+
+def test_a_constant_of_any_shape_takes_part(tmp_path):
+    """One number per position, per channel on the left of a minus, and a power."""
+    nodes = [
+        ("Add", ["x", "positions"], ["a"], {}, "embedded"),
+        ("Sub", ["channels", "a"], ["s"], {}, "mirrored"),
+        ("Mul", ["s", "s"], ["m"], {}, "square"),
+        ("Pow", ["m", "half"], ["y"], {}, "magnitude"),
+    ]
+    constants = {"positions": random(3, 4), "channels": random(2, 1, 1), "half": np.float32(0.5)}
+    network = read(tmp_path, model(nodes, {"x": ["N", 2, 3, 4]}, {"y": None}, constants)).network
+    assert network.layers[-3:] == ["mirrored", "square", "magnitude"]

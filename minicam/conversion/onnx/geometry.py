@@ -75,10 +75,10 @@ def pairs(call: Call, rank: int) -> Pairs:
     return tuple(zip(pads[:rank], pads[rank:], strict=True))
 
 
-def agreed(call: Call, found: list[Any]) -> Any:
+def agreed(call: Call, found: list[Any], what: str = "the padding") -> Any:
     """What is the same for all sizes that stand for an open one."""
     if any(other != found[0] for other in found):
-        raise call.open_size("the padding")
+        raise call.open_size(what)
     return found[0]
 
 

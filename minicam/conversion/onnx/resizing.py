@@ -64,7 +64,7 @@ def _target(call: Call, source: str, rank: int) -> dict[str, Any]:
     if all(one == found[0] for one in found):
         return {"sizes": found[0]}
     ratios = [tuple(n / size for n, size in zip(*pair, strict=True)) for pair in zip(found, spaces, strict=True)]
-    return {"scales": agreed(call, ratios)}
+    return {"scales": agreed(call, ratios, "the scale")}
 
 
 def _sizes(call: Call, given: np.ndarray, space: tuple[int, ...], axes: Any) -> tuple[int, ...]:

@@ -19,14 +19,15 @@ def runner_of(model: Any, found: Translated) -> tuple[Run | None, str]:
     if compute is None:
         return None, name
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    batches = {value.name: _fixed_batch(value) for value in model.graph.input}
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feeds = {}
         for tensor, layer in found.inputs.items():
             dtype = framework("onnx", "onnx").helper.tensor_dtype_to_np_dtype(types[tensor])
-            feeds[tensor] = to_source(inputs[layer.name], layer).astype(dtype)
+            feeds[tensor] = to_source(inputs[layer.name], layer).astype(dtype).repeat(batches[tensor], axis=0)
         arrays = dict(zip(names, compute(names, feeds), strict=True))
-        return {layer.name: from_source(arrays[tensor], layer) for tensor, layer in found.outputs.items()}
+        return {layer.name: from_source(arrays[tensor][:1], layer) for tensor, layer in found.outputs.items()}
 
     return run, name
 
@@ -57,6 +58,8 @@ def _session(model: Any) -> tuple[Callable[[list[str], dict[str, np.ndarray]], l
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
+        # Some of its rewrites change results, such as zeros padded before a maximum.
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # a kernel that it lacks, a model beyond 2 GiB
@@ -73,6 +76,12 @@ def _session(model: Any) -> tuple[Callable[[list[str], dict[str, np.ndarray]], l
     except Exception:  # an op that it lacks
         return None, problem
     return evaluator.run, f"onnx.reference {framework('onnx', 'onnx').__version__}"
+
+
+def _fixed_batch(value: Any) -> int:
+    """The number of samples that the model insists on, or 1."""
+    dims = value.type.tensor_type.shape.dim
+    return max(1, dims[0].dim_value) if dims else 1
 
 
 def to_source(array: np.ndarray, layer: Layer) -> np.ndarray:

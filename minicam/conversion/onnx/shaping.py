@@ -30,7 +30,26 @@ def reshape(call: Call) -> Layer:
     given = call.translation.full_shapes(call.layer())
     allow_zero = bool(call.get("allowzero", 0))
     shapes = [_resolved(call, s, t.tolist(), allow_zero) for s, t in zip(given, target.arrays, strict=True)]
-    return _reshaped(call, shapes)
+    return _group_norm(call, shapes) or _reshaped(call, shapes)
+
+
+def _group_norm(call: Call, full: list[tuple[int, ...]]) -> Layer | None:
+    """Group normalisation, if that is what is written as reshaping, instance normalisation and reshaping back."""
+    t, x = call.translation, call.layer()
+    norm = t.op(x.name)
+    if not isinstance(norm, ops.InstanceNorm) or not t.batched or not x.plain or not t.read_once(x.name):
+        return None
+    before = t.nodes[x.name].inputs[0]
+    first = t.nodes[before].inputs[0] if isinstance(t.op(before), ops.Reshape) else ""
+    if not first or [found[1:] for found in full] != list(t.shapes[first][1:]):
+        return None
+    groups, channels = t.shapes[x.name][0][0], t.shapes[first][0][0]
+    if not groups or not channels or channels % groups:
+        return None
+    parameters: dict[str, Any] = {
+        key: np.repeat(array, channels // groups) for key, array in t.parameters[x.name].items()
+    }
+    return call.simple(ops.GroupNorm(groups, norm.epsilon), first, **parameters)
 
 
 def _resolved(call: Call, given: tuple[int, ...], target: list[int], allow_zero: bool) -> tuple[int, ...]:

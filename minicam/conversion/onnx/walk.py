@@ -258,6 +258,8 @@ def _attributes(node: Any) -> dict[str, Any]:
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
+        elif isinstance(value, float):
+            value = float(str(np.float32(value)))  # what was meant: 1e-5, of which float32 holds something near
         elif isinstance(value, onnx.TensorProto):
             value = onnx.numpy_helper.to_array(value)
         found[attribute.name] = value
