@@ -69,7 +69,7 @@ def _unpacked(path: Path, folder: Path) -> tuple[Config, Path]:
             config = _json(_entry(archive, "config.json", MAX_CONFIG).read())
             with weights.open("wb") as file:
                 shutil.copyfileobj(_entry(archive, weights.name, MAX_WEIGHTS), file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ConversionError(f"is a damaged ZIP archive ({error}): fetch it again") from error
     return config, weights
 
