@@ -5,7 +5,7 @@
 A regression network has one output, so there is no class to choose: the number itself is explained. Its map shows what
 turns the answer up, towards counter-clockwise. A target can also be a function of the output: minus the number gives
 the map of what turns the answer down. The strokes of a digit turned clockwise (the 7) turn the answer down, those of
-one turned counter-clockwise (the 4) turn it up; an upright digit has as much of both.
+one turned counter-clockwise (the 4) turn it up; an upright digit has some of both.
 
 The network is weights/digits.h5: from a grey picture (28, 28), white on black, to degrees counter-clockwise. It learned
 from strokes drawn by tools/digits.py; the digits here are in print, in a font that it has never seen.
