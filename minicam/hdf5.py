@@ -30,9 +30,9 @@ MAX_TEXT = 4096  # characters in an attribute
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 OTHER_FORMATS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file that it stands for: run `git lfs pull`"),
-    (b"PK\x03\x04", "a ZIP archive (PyTorch, Keras or NumPy?): a converter has to read it"),
-    (b"MATLAB 5.0 MAT-file", "a MATLAB MAT-file of version 5: a converter has to read it"),
-    (b"MATLAB 7.3 MAT-file", "a MATLAB MAT-file of version 7.3: a converter has to read it"),
+    (b"PK\x03\x04", "a ZIP archive (PyTorch, Keras or NumPy?): `minicam convert` reads it, if it holds a network"),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB MAT-file of version 5: `minicam convert` reads it, if it holds a network"),
+    (b"MATLAB 7.3 MAT-file", "a MATLAB MAT-file of version 7.3: `minicam convert` reads it, if it holds a network"),
     *((bytes([0x80, protocol]), "a Python pickle, which minicam never opens") for protocol in (2, 3, 4, 5)),
     (b"\x93NUMPY", "a NumPy .npy file"),
     (b"\x89PNG", "a PNG image"),
