@@ -156,3 +156,45 @@ def test_gradcam_equals_autograd(trip):
         image = trip.x[0] if len(space) != 2 else np.moveaxis(trip.x[0], 0, -1).astype(np.uint8)
         cam = mc.gradcam(trip.network, image, c, *names)
         assert peak_error(cam.raw[0], expected) < 1e-3
+
+
+def test_the_newer_exporter_too(tmp_path):
+    """torch.export names nodes by function and weights by module; channels last inside, as in ConvNeXt."""
+    torch = require_torch()
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.depthwise = torch.nn.Conv2d(6, 6, 5, padding=2, groups=6)
+            self.norm = torch.nn.LayerNorm(6)
+            self.wide, self.narrow = torch.nn.Linear(6, 12), torch.nn.Linear(12, 6)
+
+        def forward(self, x):
+            y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+            return x + self.narrow(torch.nn.functional.gelu(self.wide(y))).permute(0, 3, 1, 2)
+
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 4, stride=4), Block(), torch.nn.ReLU(), torch.nn.Conv2d(6, 4, 1))
+    image = torch.rand(1, 3, 20, 24)
+    path = tmp_path / "net.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net.eval(), (image,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim("N")},), verbose=False
+        )
+    network = mc.convert(path)
+    assert {"0", "1.depthwise", "1.norm", "1.wide", "1.narrow", "3"} <= set(network.layers)
+    net, x = net.double(), image.double().requires_grad_()
+    features = net[2](net[1](net[0](x)))
+    scores = net[3](features)
+    (gradient,) = torch.autograd.grad(scores[0, 1].sum(), features)
+    expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)[0].detach().numpy()
+    relu = next(name for name in network.layers if "relu" in name)
+    values = network.forward(image.double().numpy(), [relu, "3"])
+    assert peak_error(values["3"], scores.detach().numpy()) < 1e-6
+    seed = np.zeros(tuple(scores.shape))
+    seed[0, 1] = 1
+    found = network.backward(values, {"3": seed}, [relu])[relu]
+    raw = (found.mean(axis=(2, 3), keepdims=True) * values[relu]).sum(axis=1)[0]
+    assert peak_error(raw, expected) < 1e-6

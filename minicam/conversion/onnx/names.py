@@ -2,12 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from minicam.conversion.reading import layer_name
 
-WEIGHT = re.compile(r"(.+?)[._/](weight|kernel|scale|slope|gamma|W|w|B|b|Mean|Weights?)(:0|/ReadVariableOp.*)?")
+WEIGHT = re.compile(r"(.+?)[._/](weight|bias|kernel|scale|slope|gamma|W|w|B|b|Mean|Weights?)(:0|/ReadVariableOp.*)?")
 """How exporters call the first parameter of a layer: `conv1.weight` (PyTorch), `conv1_W` (MATLAB)."""
 
 
@@ -17,7 +17,9 @@ def layer_names(nodes: Sequence[Any], constants: Collection[str], inputs: Collec
 
     PyTorch's `/layer1/layer1.0/conv1/Conv` becomes `layer1.0.conv1`, TensorFlow's `model/conv2d/Conv2D` `conv2d`.
     """
-    paths = [_path(node, constants) for node in nodes]
+    origins = _origins(nodes, constants)
+    added = _added(nodes, origins)
+    paths = [_path(node, origins, added) for node in nodes]
     common = _common([path for path in paths if len(path) > 1])
     paths = [path[common:] if len(path) > common else path for path in paths]
     aside = _aside(nodes, constants)
@@ -33,13 +35,33 @@ def layer_names(nodes: Sequence[Any], constants: Collection[str], inputs: Collec
     return names
 
 
-def _path(node: Any, constants: Collection[str]) -> list[str]:
+def _origins(nodes: Sequence[Any], constants: Collection[str]) -> dict[str, str]:
+    """The constant that a tensor is, or is another arrangement of."""
+    found = {name: name for name in constants}
+    for node in nodes:
+        if (
+            node.op_type in ("Transpose", "Reshape", "Cast", "Identity", "Squeeze", "Unsqueeze")
+            and node.input[0] in found
+        ):
+            found[node.output[0]] = found[node.input[0]]
+    return found
+
+
+def _added(nodes: Sequence[Any], origins: Mapping[str, str]) -> dict[str, str]:
+    """The constant that is added to a tensor."""
+    pairs = [(node.input[i], node.input[1 - i]) for node in nodes if node.op_type == "Add" for i in (0, 1)]
+    return {tensor: origins[other] for tensor, other in pairs if other in origins}
+
+
+def _path(node: Any, origins: Mapping[str, str], added: Mapping[str, str]) -> list[str]:
     """The parts of a name, from the outermost on."""
     name = re.sub(r"__\d+$", "", node.name[:200])
     if not name or name.startswith("node_") or re.fullmatch(rf"{re.escape(node.op_type)}(_?\d+)?", name, re.IGNORECASE):
-        weights = [WEIGHT.fullmatch(given) for given in node.input[1:2] if given in constants]
-        if weights and weights[0]:
-            name = weights[0][1]
+        given = [origins[source] for source in node.input[1:2] if source in origins]
+        given += [added[result] for result in node.output[:1] if result in added and given]
+        matches = [match for match in map(WEIGHT.fullmatch, given) if match]
+        if matches:
+            name = matches[0][1]
         elif not name:
             name = f"{node.op_type}_{node.output[0]}"
     parts: list[str] = []
