@@ -1,13 +1,12 @@
 """ResNet-18, SqueezeNet 1.1 and GoogLeNet as torchvision names their modules, and DeepLabv3+ and U-Net as
 segmentation_models_pytorch does: written from the published architectures, without minicam, to make state dicts whose
 networks PyTorch can run.
-
-Import this after `references.require_torch`.
 """
 
-import torch
-from torch import nn
-from torch.nn import functional
+from references import require_torch
+
+torch = require_torch()
+nn, functional = torch.nn, torch.nn.functional
 
 
 def randomise(model, seed=0):
