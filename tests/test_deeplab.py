@@ -24,7 +24,7 @@ data                Normalize     image                                         
 conv1               Conv          data                                            64x360x480     7   2   3   1
 bn_conv1            BatchNorm     conv1                                           64x360x480     -   -   -   -
 conv1_relu          Relu          bn_conv1                                        64x360x480     -   -   -   -
-pool1               MaxPool       conv1_relu                                      64x180x240     3   2   1   -
+pool1               MaxPool       conv1_relu                                      64x180x240     3   2   1   1
 res2a_branch2a      Conv          pool1                                           64x180x240     3   1   1   1
 bn2a_branch2a       BatchNorm     res2a_branch2a                                  64x180x240     -   -   -   -
 res2a_branch2a_relu Relu          bn2a_branch2a                                   64x180x240     -   -   -   -
