@@ -38,6 +38,7 @@ from minicam.ops import (
     Gelu,
     GlobalAveragePool,
     GlobalMaxPool,
+    Greater,
     GroupNorm,
     HardSigmoid,
     HardSwish,
@@ -75,6 +76,7 @@ from minicam.ops import (
     Resize,
     Shrink,
     Sigmoid,
+    Sign,
     Sin,
     Slice,
     Softmax,
@@ -88,6 +90,7 @@ from minicam.ops import (
     Tanh,
     ThresholdedRelu,
     Transpose,
+    Where,
 )
 from minicam.ops.rearranging import END
 from minicam.ops.resampling import COORDINATES, ROUNDINGS
@@ -102,7 +105,7 @@ LINEAR = {
 }
 """Ops whose forward is linear in the inputs, up to a constant: f(x) - f(0) is linear."""
 
-WHOLE = {"CrossEntropy": {1}}
+WHOLE = {"CrossEntropy": {1}, "Where": {0}}
 """Which inputs hold whole numbers, so that they cannot change a little."""
 
 POSITIVE = {"std", "variance"}
@@ -424,6 +427,14 @@ CASES = [
     Case("flat", Exponentiate(), (3, 4), (3, 4), draw=positive),
     Case("rank 2, stretched against each other", Exponentiate(), (2, 3, 1, 5), (2, 3, 4, 1), draw=positive),
     Case("rank 1, with 0 and 1", Exponentiate(), (2, 5, 6), (2, 5, 6), draw=zero_or_one),
+    #
+    Case("flat", Sign(), (3, 4)),
+    Case("rank 2, with zeros", Sign(), (2, 3, 4, 5), draw=tied),
+    *(Case(f"flat, with ties, equal {op.equal}", op, (3, 8), (3, 8), draw=tied) for op in (Greater(), Greater(True))),
+    Case("rank 2, stretched against each other", Greater(), (2, 3, 1, 5), (2, 3, 4, 1)),
+    Case("flat", Where(), (3, 8), (3, 8), (3, 8), draw=tied),
+    Case("rank 1, a stretched condition", Where(), (2, 1, 5), (2, 3, 5), (2, 3, 1), draw=tied),
+    Case("rank 2, stretched against each other", Where(), (2, 3, 4, 5), (2, 3, 1, 5), (2, 1, 4, 1), draw=tied),
     #
     Case("flat", Constant((4,)), (3, 2)),
     Case("rank 2", Constant((2, 1, 3)), (3, 2)),

@@ -47,12 +47,13 @@ def normal(source: str) -> str:
 
 PADDED = "xp.pad(x, ((0, 0), (0, 0), *_pairs(window)), constant_values=fill)"
 ANY = "any(any(pair) for pair in window.padding)"
-ZEROS = "xp.broadcast_to(zero, (len(dy), *reference.shape[1:]))"
-NO_X = "xp.broadcast_to(xp.zeros((), dy.dtype), (len(dy), *x.shape[1:]))"
+ZEROS = "xp.broadcast_to(xp.zeros((), dy.dtype), (len(dy), *x.shape[1:]))"
+NO_X, NO_REFERENCE, NO_LABELS = "no_gradient(dy, x)", "no_gradient(dy, reference)", "no_gradient(dy, labels)"
+NO_A, NO_B, NO_CONDITION = "no_gradient(dy, a)", "no_gradient(dy, b)", "no_gradient(dy, condition)"
+SIDES = "sum_stretched(da, a.shape), sum_stretched(db, b.shape)"
 BEFORE = "xp.concatenate([xp.ones_like(rows[..., :1]), rows[..., :-1].cumprod(axis=-1)], axis=-1)"
 KEYS = "np.where(t <= 1, ((a + 2) * t - (a + 3)) * t * t + 1, ((t - 5) * t + 8) * a * t - 4 * a)"
 SURPLUS = "abs(scale * size_in - size_out)"
-NO_LABELS = ZEROS.replace("reference", "labels")
 EQUIVALENT = {
     (place, normal(before), normal(after)): reason
     for place, before, after, reason in (
@@ -71,8 +72,13 @@ EQUIVALENT = {
         ("resizing_matrix", "2", "3", "further taps have weight 0"),
         ("resizing_matrix", "1", "2", "further taps have weight 0"),
         ("_keys", f"return {KEYS}", f"return -{KEYS}", "the sum that the weights are divided by changes its sign too"),
+        ("no_gradient", f"return {ZEROS}", f"return -{ZEROS}", "-0 equals 0"),
         ("Constant.backward", f"return ({NO_X},)", f"return (-{NO_X},)", "-0 equals 0"),
-        ("Crop.backward", f"return dx, {ZEROS}", f"return dx, -{ZEROS}", "-0 equals 0"),
+        ("Sign.backward", f"return ({NO_X},)", f"return (-{NO_X},)", "-0 equals 0"),
+        ("Greater.backward", f"return {NO_A}, {NO_B}", f"return -{NO_A}, {NO_B}", "-0 equals 0"),
+        ("Greater.backward", f"return {NO_A}, {NO_B}", f"return {NO_A}, -{NO_B}", "-0 equals 0"),
+        ("Where.backward", f"return {NO_CONDITION}, {SIDES}", f"return -{NO_CONDITION}, {SIDES}", "-0 equals 0"),
+        ("Crop.backward", f"return dx, {NO_REFERENCE}", f"return dx, -{NO_REFERENCE}", "-0 equals 0"),
         ("CrossEntropy.backward", f"return dx, {NO_LABELS}", f"return dx, -{NO_LABELS}", "-0 equals 0"),
     )
 }

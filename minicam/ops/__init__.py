@@ -5,6 +5,7 @@ from minicam.ops.arithmetic import Average, Divide, Exponentiate, Maximum, Minim
 from minicam.ops.base import Footprint, Op, Shape
 from minicam.ops.batch_statistics import BatchStatisticsNorm
 from minicam.ops.blocks import DepthToSpace, SpaceToDepth
+from minicam.ops.comparisons import Greater, Sign, Where
 from minicam.ops.constants import Constant, MatMul
 from minicam.ops.convolution import Conv, ConvTranspose
 from minicam.ops.dense import Dense, Flatten
@@ -40,6 +41,7 @@ OPS: dict[str, type[Op]] = {
         *(MaxPool, AveragePool, LpPool, GlobalAveragePool, GlobalMaxPool, ChannelMax),
         *(ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProduct, ReduceNorm, ReduceLogSumExp),
         *(Add, Sum, Average, Subtract, Multiply, Divide, Exponentiate, Maximum, Minimum),
+        *(Sign, Greater, Where),
         *(Constant, MatMul, Concat, Crop),
         *(Resize, Pad, Slice, Reshape, Transpose, Expand, DepthToSpace, SpaceToDepth),
         *(Dense, Flatten),

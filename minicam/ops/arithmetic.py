@@ -17,8 +17,8 @@ def stretched(shapes: tuple[Shape, ...], shown: tuple[Shape, ...]) -> Shape:
     return tuple(size or (None if None in sizes else 1) for size, *sizes in axes)
 
 
-class _Stretching(Op):
-    """What the ops below share. All inputs have the same number of axes."""
+class Stretching(Op):
+    """What ops of several layers share. All inputs have the same number of axes."""
 
     arity: ClassVar[int | None] = None
 
@@ -30,7 +30,7 @@ class _Stretching(Op):
 
 
 @dataclass(frozen=True)
-class Sum(_Stretching):
+class Sum(Stretching):
     """y = the sum of all inputs, stretched. Where all have one shape, `Add` is the same, and faster.
 
     Adjoint: each input gets dy, summed over the axes along which it is stretched.
@@ -49,7 +49,7 @@ class Sum(_Stretching):
 
 
 @dataclass(frozen=True)
-class Average(_Stretching):
+class Average(Stretching):
     """y = the mean of all inputs, stretched.
 
     Adjoint: each input gets dy / number of inputs, summed over the axes along which it is stretched.
@@ -67,7 +67,7 @@ class Average(_Stretching):
 
 
 @dataclass(frozen=True)
-class Subtract(_Stretching):
+class Subtract(Stretching):
     """y = a - b, stretched. Adjoint: da = dy, db = -dy, each summed over the axes along which it is stretched.
 
     >>> import numpy as np
@@ -85,7 +85,7 @@ class Subtract(_Stretching):
 
 
 @dataclass(frozen=True)
-class Multiply(_Stretching):
+class Multiply(Stretching):
     """y = the product of all inputs. Where sizes differ, those of 1 are stretched to the others', so that a gate
     (C, 1, ..., 1) weighs channels, as in squeeze-and-excitation, and (1, *space) weighs positions.
 
@@ -107,7 +107,7 @@ class Multiply(_Stretching):
 
 
 @dataclass(frozen=True)
-class Divide(_Stretching):
+class Divide(Stretching):
     """y = a / b, stretched. Adjoint: da = dy / b, db = -dy a / b^2, each summed over the axes along which it is
     stretched.
 
@@ -127,7 +127,7 @@ class Divide(_Stretching):
 
 
 @dataclass(frozen=True)
-class Exponentiate(_Stretching):
+class Exponentiate(Stretching):
     """y = a^b, stretched. For an exponent that is one number, see `Power`.
 
     Adjoint: da = dy b a^(b - 1), db = dy y log(a), and 0 where a is not above 0; each summed over the axes along which
@@ -151,7 +151,7 @@ class Exponentiate(_Stretching):
         return sum_stretched(da, a.shape), sum_stretched(dy * y * logarithm, b.shape)
 
 
-class _Extreme(_Stretching):
+class _Extreme(Stretching):
     """The largest or the smallest of the inputs."""
 
     reads: ClassVar[frozenset[str]] = frozenset({"x"})

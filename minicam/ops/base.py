@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple
 
-from minicam.backend import Array
+from minicam.backend import Array, array_module
 from minicam.errors import LayerError
 
 Shape = tuple[int | None, ...]
@@ -87,6 +87,12 @@ def sum_stretched(dy: Array, shape: tuple[int, ...]) -> Array:
     """dy summed over the axes that are 1 in `shape`, the samples apart: the adjoint of stretching."""
     axes = tuple(axis for axis in range(1, dy.ndim) if shape[axis] == 1)
     return dy.sum(axis=axes, keepdims=True)
+
+
+def no_gradient(dy: Array, x: Array) -> Array:
+    """The gradient of an input x whose small changes do not change y: 0, once for each of dy's samples."""
+    xp = array_module(dy)
+    return xp.broadcast_to(xp.zeros((), dy.dtype), (len(dy), *x.shape[1:]))
 
 
 def require(condition: Any, message: str) -> None:

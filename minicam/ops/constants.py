@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from minicam.backend import array_module
 from minicam.ops.arithmetic import stretched
-from minicam.ops.base import Op, Shape, require, sum_stretched
+from minicam.ops.base import Op, Shape, no_gradient, require, sum_stretched
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Constant(Op):
         return array_module(value).broadcast_to(value, (len(x), *self.shape))
 
     def backward(self, dy, y, x, *, value):
-        xp = array_module(dy)
-        return (xp.broadcast_to(xp.zeros((), dy.dtype), (len(dy), *x.shape[1:])),)
+        return (no_gradient(dy, x),)
 
     def backward_params(self, dy, y, x, *, value):
         return {"value": dy.sum(axis=0)}

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from minicam.backend import Array, array_module
-from minicam.ops.base import Footprint, Op, Shape, require
+from minicam.ops.base import Footprint, Op, Shape, no_gradient, require
 
 
 def merge(shapes: tuple[Shape, ...], shown: tuple[Shape, ...], yielding: tuple[int | None, ...] = (None,)) -> Shape:
@@ -117,8 +117,7 @@ class Crop(Op):
         xp = array_module(dy)
         dx = xp.zeros((*dy.shape[:2], *x.shape[2:]), dy.dtype)
         dx[self._inside(x, reference)] = dy
-        zero = xp.zeros((), dy.dtype)
-        return dx, xp.broadcast_to(zero, (len(dy), *reference.shape[1:]))
+        return dx, no_gradient(dy, reference)
 
     def _inside(self, x: Array, reference: Array) -> tuple[slice, ...]:
         starts = [(size - wanted) // 2 for size, wanted in zip(x.shape[2:], reference.shape[2:], strict=True)]

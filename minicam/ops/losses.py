@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from minicam.backend import Array, array_module
 from minicam.errors import LayerError
-from minicam.ops.base import Op, Shape, require, space_axes
+from minicam.ops.base import Op, Shape, no_gradient, require, space_axes
 
 
 class Loss(Op):
@@ -80,9 +80,8 @@ class CrossEntropy(Loss):
         chosen, share = self._shares(x, labels)
         exponential = xp.exp(x - x.max(axis=1, keepdims=True))
         difference = exponential / exponential.sum(axis=1, keepdims=True) - chosen
-        zero = xp.zeros((), dy.dtype)
         dx = dy.reshape(len(dy), *(1,) * (x.ndim - 1)) * share * difference
-        return dx, xp.broadcast_to(zero, (len(dy), *labels.shape[1:]))
+        return dx, no_gradient(dy, labels)
 
     def accuracy(self, x: Array, target: Array) -> float | None:
         counted = target != self.ignored
