@@ -11,7 +11,7 @@ from onnx_models import keras_model, matlab_model, model, random, save
 import minicam as mc
 from minicam.conversion import Options, conversion
 from minicam.conversion.onnx.names import layer_names
-from minicam.ops import BatchNorm, Conv, ConvTranspose, Dense, GroupNorm, Normalize
+from minicam.ops import BatchNorm, Conv, ConvTranspose, Dense, Greater, GroupNorm, Normalize
 
 pytest.importorskip("onnxruntime")
 
@@ -416,3 +416,32 @@ def test_a_constant_of_any_shape_takes_part(tmp_path):
     constants = {"positions": random(3, 4), "channels": random(2, 1, 1), "half": np.float32(0.5)}
     network = read(tmp_path, model(nodes, {"x": ["N", 2, 3, 4]}, {"y": None}, constants)).network
     assert network.layers[-3:] == ["mirrored", "square", "magnitude"]
+
+
+def test_comparisons_choose_between_layers(tmp_path):
+    """All four, with constants on both sides, and a Where of each."""
+    nodes = [
+        ("Mul", ["x", "third"], ["a"], {}, "scaled"),
+        ("Sign", ["a"], ["s"], {}, "sign"),
+        ("Greater", ["x", "zero"], ["g"], {}, "greater"),
+        ("GreaterOrEqual", ["s", "rows"], ["ge"], {}, "at_least"),
+        ("Less", ["rows", "a"], ["l"], {}, "less"),
+        ("LessOrEqual", ["one", "s"], ["le"], {}, "at_most"),
+        ("Where", ["g", "a", "rows"], ["w1"], {}, "first"),
+        ("Where", ["ge", "zero", "w1"], ["w2"], {}, "second"),
+        ("Where", ["l", "w2", "one"], ["w3"], {}, "third"),
+        ("Where", ["mask", "w3", "x"], ["w4"], {}, "masked"),
+        ("Cast", ["le"], ["c"], {"to": 1}),
+        ("Sub", ["w4", "c"], ["y"], {}, "last"),
+    ]
+    constants = {"zero": np.float32(0), "one": np.float32(1), "third": np.float32(1 / 3), "mask": random(3, 1) > 0}
+    constants["rows"] = np.array([[-1], [0], [1]], np.float32)
+    network = read(tmp_path, model(nodes, {"x": ["N", 2, 3, 4]}, {"y": None}, constants)).network
+    ops = ops_of(network)
+    assert ops["less"] == ops["greater"] == Greater()
+    assert ops["at_least"] == ops["at_most"] == Greater(equal=True)
+    x = np.arange(-12.0, 12).reshape(1, 2, 3, 4)
+    values = network.forward(x, network.layers)
+    np.testing.assert_array_equal(values["sign"], np.sign(x))
+    np.testing.assert_array_equal(values["at_least"], np.sign(x) >= constants["rows"])
+    np.testing.assert_array_equal(values["at_most"], np.sign(x) >= 1)

@@ -34,6 +34,7 @@ FUNCTIONS: dict[str, Callable[[Call], Op]] = {
     "Log": lambda call: ops.Log(),
     "Sqrt": lambda call: ops.Sqrt(),
     "Abs": lambda call: ops.Abs(),
+    "Sign": lambda call: ops.Sign(),
     "Neg": lambda call: ops.Negate(),
     "Reciprocal": lambda call: ops.Reciprocal(),
     "Erf": lambda call: ops.Erf(),

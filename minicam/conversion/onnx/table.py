@@ -2,6 +2,7 @@
 
 from minicam.conversion.onnx.arithmetic import ARITHMETIC
 from minicam.conversion.onnx.call import Translate
+from minicam.conversion.onnx.comparisons import COMPARISONS
 from minicam.conversion.onnx.elementwise import ELEMENTWISE
 from minicam.conversion.onnx.norms import NORMS
 from minicam.conversion.onnx.products import PRODUCTS
@@ -14,6 +15,7 @@ TRANSLATIONS: dict[str, Translate] = {
     **WINDOWS,
     **ELEMENTWISE,
     **ARITHMETIC,
+    **COMPARISONS,
     **NORMS,
     **PRODUCTS,
     **REARRANGING,
