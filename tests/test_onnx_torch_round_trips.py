@@ -158,10 +158,35 @@ def test_gradcam_equals_autograd(trip):
         assert peak_error(cam.raw[0], expected) < 1e-3
 
 
+def newer_export(torch, net, image, path):
+    pytest.importorskip("onnxscript")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net.eval(), (image,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim("N")},), verbose=False
+        )
+    return mc.convert(path)
+
+
+def check_gradcam(torch, net, network, x, feature_layer):
+    """Of class 1 at net's last module but one, which the network calls `feature_layer`; its outputs are the scores."""
+    features = net[:-1](x)
+    scores = net[-1](features)
+    (gradient,) = torch.autograd.grad(scores[0, 1].sum(), features)
+    expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)[0].detach().numpy()
+    (output,) = network.graph.outputs
+    values = network.forward(x.detach().numpy(), [feature_layer, output])
+    assert peak_error(values[output], scores.detach().numpy()) < 1e-6
+    seed = np.zeros(tuple(scores.shape))
+    seed[0, 1] = 1
+    found = network.backward(values, {output: seed}, [feature_layer])[feature_layer]
+    raw = (found.mean(axis=(2, 3), keepdims=True) * values[feature_layer]).sum(axis=1)[0]
+    assert peak_error(raw, expected) < 1e-6
+
+
 def test_the_newer_exporter_too(tmp_path):
     """torch.export names nodes by function and weights by module; channels last inside, as in ConvNeXt."""
     torch = require_torch()
-    pytest.importorskip("onnxscript")
     torch.manual_seed(0)
 
     class Block(torch.nn.Module):
@@ -177,24 +202,24 @@ def test_the_newer_exporter_too(tmp_path):
 
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 4, stride=4), Block(), torch.nn.ReLU(), torch.nn.Conv2d(6, 4, 1))
     image = torch.rand(1, 3, 20, 24)
-    path = tmp_path / "net.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            net.eval(), (image,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim("N")},), verbose=False
-        )
-    network = mc.convert(path)
+    network = newer_export(torch, net, image, tmp_path / "net.onnx")
     assert {"0", "1.depthwise", "1.norm", "1.wide", "1.narrow", "3"} <= set(network.layers)
-    net, x = net.double(), image.double().requires_grad_()
-    features = net[2](net[1](net[0](x)))
-    scores = net[3](features)
-    (gradient,) = torch.autograd.grad(scores[0, 1].sum(), features)
-    expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)[0].detach().numpy()
     relu = next(name for name in network.layers if "relu" in name)
-    values = network.forward(image.double().numpy(), [relu, "3"])
-    assert peak_error(values["3"], scores.detach().numpy()) < 1e-6
-    seed = np.zeros(tuple(scores.shape))
-    seed[0, 1] = 1
-    found = network.backward(values, {"3": seed}, [relu])[relu]
-    raw = (found.mean(axis=(2, 3), keepdims=True) * values[relu]).sum(axis=1)[0]
-    assert peak_error(raw, expected) < 1e-6
+    check_gradcam(torch, net.double(), network, image.double(), relu)
+
+
+@pytest.mark.parametrize("kind", ["ELU", "SELU", "Softshrink", "Hardshrink", "Softplus"])
+def test_activations_of_the_newer_exporter(kind, tmp_path):
+    """Some of which it writes with comparisons; the features lie before the activation, the scores after it."""
+    torch = require_torch()
+    torch.manual_seed(0)
+    activation = getattr(torch.nn, kind)()
+    after = torch.nn.Sequential(activation, torch.nn.Conv2d(6, 4, 1))
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 3), torch.nn.Sequential(activation, torch.nn.Conv2d(6, 6, 3)), after
+    )
+    with torch.no_grad():
+        net[0].weight *= 4
+    image = torch.rand(1, 3, 9, 8)
+    network = newer_export(torch, net, image, tmp_path / "net.onnx")
+    check_gradcam(torch, net.double(), network, image.double(), "1.1")
