@@ -36,7 +36,8 @@ NEEDED = {
     *("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool"),
     *("Relu", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "ThresholdedRelu", "Shrink", "Gelu", "Clip"),
     *("Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Softplus", "Softsign", "Tanh", "Softmax", "LogSoftmax"),
-    *("Erf", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Pow", "Sin", "Cos"),
+    *("Erf", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Pow", "Sin", "Cos", "Sign"),
+    *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"),
     *("Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Identity", "Dropout", "Cast", "CastLike"),
     *("Concat", "Split", "Slice", "Pad", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"),
     *("Gather", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
@@ -45,8 +46,8 @@ NEEDED = {
 """What a network of convolutions, pooling, normalisation, activations and fully connected layers is made of."""
 
 NOT_NEEDED = {
-    "piecewise constant, so that it has no gradient": "Ceil Floor Round Sign Hardmax ArgMax ArgMin Mod Binarizer",
-    "truth values": "And Or Not Xor Equal Greater GreaterOrEqual Less LessOrEqual IsInf IsNaN Where",
+    "piecewise constant, so that it has no gradient": "Ceil Floor Round Hardmax ArgMax ArgMin Mod Binarizer",
+    "truth values": "And Or Not Xor Equal IsInf IsNaN",
     "bits": "BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BitCast",
     "shapes and constants: the converter works them out beforehand, and no layer results": (
         "Constant ConstantOfShape Range EyeLike Shape Size OneHot HannWindow HammingWindow BlackmanWindow "
