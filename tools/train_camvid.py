@@ -8,7 +8,8 @@ camvid/train has frames in images/ and their labels in labels/ (see `minicam.eva
 before the first step. RUN is a folder for the checkpoint, the log, and the scenes that tools/streets.py draws to be
 mixed in; nothing else need be kept. Training uses a CUDA GPU where there is one. Ctrl-C or SIGTERM ends the sitting
 after the step at hand, and nothing is lost; a run that is killed loses the steps since the last checkpoint. Options
-stay as they were in the sitting before, unless given anew. Needs PyTorch, and minicam installed (pip install -e .).
+stay as they were in the sitting before, unless given anew. The decay ends a run: to train on at the constant rate some
+day, keep a copy of RUN/checkpoint.pt from before it. Needs PyTorch, and minicam installed (pip install -e .).
 """
 
 import argparse
