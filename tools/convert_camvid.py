@@ -14,17 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deeplab_twin import MEAN, STD, DeepLab, normalised
+from deeplab_twin import DeepLab, normalised
 
+from minicam.conversion.pytorch.reader import from_state
+from minicam.conversion.reading import Options
 from minicam.network import Network
-from minicam.ops import BatchNorm, Conv, ConvTranspose, Normalize
 from minicam.store import Example, save, verify
-from minicam.zoo import CAMVID_CLASSES, CAMVID_COLORS, bilinear_kernel, deeplabv3plus_resnet18
 
-TORCH_NAMES = {
-    Conv: {"weight": "weight", "bias": "bias"},
-    BatchNorm: {"scale": "weight", "offset": "bias", "mean": "running_mean", "variance": "running_var"},
-}
 CHECK_SHAPE = (1, 3, 48, 64)
 CHECK_LAYERS = ("conv1_relu", "res2b_relu", "res4a_branch2a", "res5b_relu", "catAspp", "dec_relu4", "softmax-out")
 SOURCE = (
@@ -35,24 +31,10 @@ LICENCE = "Weights: research use, like the CamVid frames they were trained on; s
 
 
 def network(state: Mapping[str, torch.Tensor]) -> Network:
-    """The checkpoint as a Network with float16 parameters. ValueError lists entries that are missing or left over."""
-    graph = deeplabv3plus_resnet18()
-    entries = {name: value for name, value in state.items() if not name.endswith(".num_batches_tracked")}
-    fixed = _fixed_parameters()
-    parameters: dict[str, dict[str, np.ndarray]] = {}
-    missing = []
-    for layer, shapes in graph.parameter_shapes.items():
-        parameters[layer] = dict(fixed.get(layer, {}))
-        names = TORCH_NAMES.get(type(graph.by_name[layer].op), {})
-        for name in (name for name in shapes if name not in parameters[layer]):
-            entry = f"{layer}.{names.get(name, name)}"
-            if entry in entries:
-                parameters[layer][name] = _half(entry, entries.pop(entry))
-            else:
-                missing.append(entry)
-    if missing or entries:
-        raise ValueError(f"the checkpoint lacks {missing or 'nothing'}, and nothing reads its {list(entries)}")
-    return Network(graph, parameters, CAMVID_CLASSES, CAMVID_COLORS)
+    """The checkpoint as a Network with float16 parameters. ConversionError lists entries that are missing or left over,
+    ValueError names one that float16 would round."""
+    halves = {name: _half(name, value) for name, value in state.items() if value.is_floating_point()}
+    return from_state(halves, Options(architecture="deeplabv3plus_resnet18")).network
 
 
 def example(net: Network, seed: int = 0) -> Example:
@@ -82,20 +64,6 @@ def write(state: Mapping[str, torch.Tensor], out: Path, source: str) -> None:
     print(f"largest difference from PyTorch, float64, relative to the largest logit: {difference:.1e}")
     save(net, out, source=source, licence=LICENCE, dtype="float16", check=check)
     print(verify(out, device="cpu"))
-
-
-def _fixed_parameters() -> dict[str, dict[str, np.ndarray]]:
-    """What the checkpoint does not hold: the z-score of the pixels and the bilinear upsamplers. Exact in float16."""
-    fixed: dict[str, dict[str, np.ndarray]] = {}
-    graph = deeplabv3plus_resnet18()
-    for layer, shapes in graph.parameter_shapes.items():
-        op = graph.by_name[layer].op
-        if isinstance(op, Normalize):
-            fixed[layer] = {"mean": np.array(MEAN, np.float16), "std": np.full(3, STD, np.float16)}
-        elif isinstance(op, ConvTranspose):
-            weight = np.broadcast_to(bilinear_kernel(op.kernel, op.stride), shapes["weight"]).astype(np.float16)
-            fixed[layer] = {"weight": weight, "bias": np.zeros(shapes["bias"], np.float16)}
-    return fixed
 
 
 def _half(name: str, value: torch.Tensor) -> np.ndarray:

@@ -21,15 +21,16 @@ ENTRIES = {"scale": "weight", "offset": "bias", "mean": "running_mean", "varianc
 
 def read(path: Path, options: Options) -> Converted:
     """The network in a .pt or .pth file: a state dict of one of `architectures.ARCHITECTURES`."""
-    return _converted(torch_state(path), options)
+    return from_state(torch_state(path), options)
 
 
 def read_safetensors(path: Path, options: Options) -> Converted:
     """The same of a .safetensors file."""
-    return _converted(safetensors_state(path), options)
+    return from_state(safetensors_state(path), options)
 
 
-def _converted(state: State, options: Options) -> Converted:
+def from_state(state: State, options: Options) -> Converted:
+    """The network of a state dict, entry -> array. ConversionError lists all that is missing, left over, or amiss."""
     name, architecture = architecture_of(state, options.architecture)
     channels, classes = size(state, architecture.first, axis=1), size(state, architecture.head)
     shape = options.input_shape or (channels, *architecture.space)
