@@ -342,7 +342,7 @@ def test_weights_alone_and_other_files(tmp_path):
     path = tmp_path / "m.weights.h5"
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = normal(3, 4)
-    assert "holds the weights of a model without the model; save all of it" in refusal(path)
+    assert "holds the weights of a model without the model; write model.to_json() to m.json beside it" in refusal(path)
     with h5py.File(path, "w") as file:
         file["a"] = normal(3, 4)
     assert "holds no model of Keras" in refusal(path)
@@ -351,6 +351,20 @@ def test_weights_alone_and_other_files(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "")
     assert "is a ZIP archive without config.json" in refusal(path)
+
+
+@pytest.mark.parametrize("description", ["model.json", "config.json"])
+def test_weights_with_the_description_beside_them(description, tmp_path):
+    conv = layer("Conv2D", "conv", normal(3, 3, 1, 2), normal(2), kernel_size=[3, 3])
+    whole = sequential(tmp_path / "m.keras", (8, 8, 1), conv)
+    folder = tmp_path / "unpacked"
+    with zipfile.ZipFile(whole) as archive:
+        archive.extract("model.weights.h5", folder)
+        (folder / description).write_bytes(archive.read("config.json"))
+    x = normal(1, 8, 8, 1, seed=1)
+    np.testing.assert_array_equal(outputs(folder / "model.weights.h5", x), outputs(whole, x))
+    (folder / description).write_text("[1]")
+    assert "its description of the model is no JSON object" in refusal(folder / "model.weights.h5")
 
 
 def model_bytes(tmp_path):
@@ -528,5 +542,8 @@ def test_models_in_models_and_shared_layers(suffix, keras, tmp_path):
 @by_keras
 def test_weights_that_keras_saved_alone(keras, tmp_path):
     path = tmp_path / "m.weights.h5"
-    keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)]).save_weights(path)
+    model = randomise(keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2), keras.layers.Dense(3)]))
+    model.save_weights(path)
     assert "holds the weights of a model without the model" in refusal(path)
+    (tmp_path / "m.json").write_text(model.to_json())
+    assert conversion(path, Options()).check.difference < 1e-5

@@ -4,6 +4,8 @@
   layers/KEY/vars/0, 1 ...; KEY is the layer's class in snake case, with a number from the second one on.
 - NAME.h5, Keras 2 and 3: HDF5; the attribute model_config is the JSON, and each group of model_weights lists the
   weights of its layer in the attribute weight_names.
+- NAME.weights.h5, Keras 3: the weights of a .keras file alone. The description lies beside it, in NAME.json, what
+  `model.to_json()` gives, or in config.json, as in a .keras file that was unpacked.
 
 Source: Keras 3, src/saving/saving_lib.py and src/legacy/saving/legacy_h5_format.py.
 """
@@ -55,10 +57,27 @@ def open_model(path: Path) -> Iterator[tuple[Config, Weights]]:
         return
     with opened(path) as file:
         description = text(file, "model_config")
-        if description is None:
-            what = "the weights of a model without the model" if "layers" in children(file) else "no model of Keras"
-            raise ConversionError(f"holds {what}; save all of it, model.save('model.keras')")
-        yield _json(description.encode()), NamedWeights(file["model_weights"], None)
+        if description is not None:
+            yield _json(description.encode()), NamedWeights(file["model_weights"], None)
+        elif "layers" in children(file):
+            config = _beside(path)
+            yield config, NumberedWeights(file, "", _layers(config))
+        else:
+            raise ConversionError("holds no model of Keras; save one by model.save('model.keras')")
+
+
+def _beside(path: Path) -> Config:
+    """The description of the model whose weights alone are in the file."""
+    names = [path.name.removesuffix(".h5").removesuffix(".weights") + ".json", "config.json"]
+    for file in (path.with_name(name) for name in names):
+        if file.is_file():
+            size = file.stat().st_size
+            require(size <= MAX_CONFIG, f"{file.name} beside it has {size} bytes; the limit is {MAX_CONFIG}")
+            return _json(file.read_bytes())
+    raise ConversionError(
+        f"holds the weights of a model without the model; write model.to_json() to {names[0]} beside it, or save all "
+        "of it by model.save('model.keras')"
+    )
 
 
 def _unpacked(path: Path, folder: Path) -> tuple[Config, Path]:
