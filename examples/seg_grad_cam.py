@@ -14,7 +14,7 @@ deepest inside what was labelled Car, or over all pixels labelled Car.
    where nothing can reach that pixel. truncate=True cuts that off; HiResCAM does not average in the first place.
 4. seg_grad_cam_alpha.png: how alike the channel weights alpha are, for the pixel and for others on a coarse grid.
 
-At the end a class that the network found nowhere: its map is empty, and minicam.why_empty says why.
+At the end a class that the network found nowhere, if there is one: its map is empty, and minicam.why_empty says why.
 """
 
 import argparse
@@ -67,7 +67,9 @@ def main(output_folder: Path, image: Path = STREET, net: mc.Network | None = Non
     figures.save_figure(field.figure(pixels, (row, column)), output_folder / "seg_grad_cam_alpha.png")
 
     absent = next((index for index in range(len(net.classes)) if index not in labels), None)
-    if absent is not None:
+    if absent is None:
+        print("every class was found, so no map is empty")
+    else:
         print(mc.why_empty(mc.gradcam(net, pixels, mc.Predicted(absent), BOTTLENECK, LOGITS)))
 
 
