@@ -129,7 +129,7 @@ class Backward:
     def _plain(self, node: Node, gradient: Gradient) -> None:
         y, *xs = (self._values[name] for name in (node.name, *node.inputs))
         dy = gradient.whole(self._prepared)
-        dxs = node.op.backward(dy, y, *xs, **self._prepared.parameters.get(node.name, {}))
+        dxs = node.op.backward(dy, y, *xs, **self._prepared.plain(node.name))
         for i, (name, dx) in enumerate(zip(node.inputs, dxs, strict=True)):
             if i not in node.op.shape_only:
                 self._add(name, partial(Gradient, dx))

@@ -63,7 +63,7 @@ class Forward:
         op = step.node.op
         if isinstance(op, MaxPool) and xs[0].ndim == 4:
             return channels_first(pooling.largest(channels_last(xs[0]), op, self._workers))
-        return op.forward(*xs, **self._prepared.parameters.get(step.name, {}))
+        return op.forward(*xs, **self._prepared.plain(step.name))
 
     def _convolution(self, step: ConvolutionStep, values: Mapping[str, Array], shapes: Shapes) -> Array:
         """The parts that are upsampled write their sum into the result first; the others add it in their epilogue."""

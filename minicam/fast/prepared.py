@@ -47,6 +47,10 @@ class Prepared:
         self.parameters = Float32(parameters)
         self._kept: dict[Hashable, Any] = {}
 
+    def plain(self, layer: str) -> Mapping[str, np.ndarray]:
+        """The parameters of a layer that takes the plain definition, cast once."""
+        return self._once(("plain", layer), lambda: self.parameters.get(layer, {}))
+
     def matrices(self, conv: Node, norms: tuple[Node, ...], channels: Channels) -> np.ndarray:
         """For `convolve`: the weight of those input channels, times the slopes of the norms that follow."""
 
