@@ -57,20 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("weights", nargs="?", metavar="WEIGHTS", help="default: the bundled CamVid network")
 
     sub = command(convert, "read another framework's file, compare with that framework, and write a weight file")
-    sub.add_argument("source", metavar="SOURCE", help="the file, or for some kinds the folder, of another framework")
-    sub.add_argument("output", metavar="OUT.h5", help="the weight file to write")
-    sub.add_argument("--force", action="store_true", help="replace OUT.h5 where it exists")
-    sub.add_argument("--kind", metavar="KIND", help="of SOURCE (default: found by its content and name)")
-    sub.add_argument("--architecture", metavar="NAME", help="the network, where SOURCE holds its weights alone")
-    sub.add_argument(
-        "--input-shape", nargs="+", type=_size, metavar="N", help='of the input, channels first; "any" leaves it open'
-    )
-    sub.add_argument("--classes", nargs="+", metavar="CLASS", help="names of the output channels")
-    for name in ("mean", "std"):
-        sub.add_argument(
-            f"--{name}", nargs="+", type=float, metavar="X", help=f"{name} of the input, where SOURCE is weights alone"
-        )
-    sub.add_argument("--no-check", action="store_true", help="do not compare the result with the framework's")
+    _conversion_arguments(sub)
 
     sub = command(verify, "check a weight file: structure, digests, its own stored example")
     sub.add_argument("weights", metavar="WEIGHTS")
@@ -85,6 +72,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--sizes", action="store_true", help="also time other image and batch sizes")
     _network_options(sub)
     return parser
+
+
+def _conversion_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("source", metavar="SOURCE", help="the file, or for some kinds the folder, of another framework")
+    sub.add_argument("output", metavar="OUT.h5", help="the weight file to write")
+    sub.add_argument("--force", action="store_true", help="replace OUT.h5 where it exists")
+    sub.add_argument("--kind", metavar="KIND", help="of SOURCE (default: found by its content and name)")
+    sub.add_argument("--architecture", metavar="NAME", help="the network, where SOURCE holds its weights alone")
+    sub.add_argument(
+        "--input-shape", nargs="+", type=_size, metavar="N", help='of the input, channels first; "any" leaves it open'
+    )
+    sub.add_argument("--classes", nargs="+", metavar="CLASS", help="names of the output channels")
+    for name in ("mean", "std"):
+        sub.add_argument(
+            f"--{name}", nargs="+", type=float, metavar="X", help=f"{name} of the input, where SOURCE is weights alone"
+        )
+    sub.add_argument("--no-check", action="store_true", help="do not compare the result with the framework's")
 
 
 def _class(text: str) -> int | str:
