@@ -1,0 +1,49 @@
+"""Compiling the kernels, with NVRTC through CuPy, at their first use.
+
+A kernel's source is `instructions.cu`, which wraps what needs assembly, followed by its own file. There are no
+includes, so that the compiler needs no headers. CuPy keeps what it has compiled on disk.
+"""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from minicam.cuda.buffers import Kernel
+
+OPTIONS = ("-std=c++17",)
+STATIC_SHARED = 48 << 10
+"""Bytes of shared memory that a kernel may take without asking."""
+
+
+@cache
+def source(name: str) -> str:
+    """The text to compile for kernels of the file of that name."""
+    folder = resources.files("minicam.cuda")
+    return "\n".join((folder / f"{file}.cu").read_text() for file in ("instructions", name))
+
+
+def options(kernel: Kernel) -> tuple[str, ...]:
+    """What the compiler is told besides the source."""
+    return (*OPTIONS, *(f"-D{name}={value}" for name, value in kernel.defines))
+
+
+class Kernels:
+    """The compiled kernels of one device. module: cupy."""
+
+    def __init__(self, module: Any):
+        self._module = module
+        self._modules: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._functions: dict[tuple[Kernel, int], Any] = {}
+
+    def function(self, kernel: Kernel, shared: int = 0) -> Any:
+        """What launches the kernel with that much shared memory: call with (grid, block, arguments, shared_mem=)."""
+        key = kernel, shared
+        if key not in self._functions:
+            unit = kernel.source, options(kernel)
+            if unit not in self._modules:
+                self._modules[unit] = self._module.RawModule(code=source(kernel.source), options=unit[1])
+            function = self._modules[unit].get_function(kernel.name)
+            if shared > STATIC_SHARED:
+                function.max_dynamic_shared_size_bytes = shared
+            self._functions[key] = function
+        return self._functions[key]
