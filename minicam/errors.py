@@ -32,6 +32,10 @@ class DeviceError(MinicamError):
     """The device asked for is not there."""
 
 
+class DeviceMemoryError(DeviceError):
+    """The memory of the device does not hold what a pass needs; what the pass had taken of it is free again."""
+
+
 def close_names(name: str, names: Iterable[str]) -> str:
     """The end of an error message about an unknown name: what it may have been meant to be, or what there is."""
     names = list(names)

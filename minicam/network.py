@@ -3,12 +3,13 @@
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from minicam import summary
-from minicam.backend import Array, array_module, device_module
+from minicam.backend import Array, array_module, device_module, to_numpy
 from minicam.engine import PlainGraph
 from minicam.errors import LayerError, MinicamError
 from minicam.graph import Graph, Parameters, Values
@@ -51,6 +52,7 @@ class Network:
         self.precision = precision
         self.threads = threads
         self._module = device_module(device)
+        self._may_use_cpu = device == "auto"
         self._stored = {layer: dict(arrays) for layer, arrays in parameters.items()}
         self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
         self._engines: dict[np.dtype, Any] = {}
@@ -64,6 +66,26 @@ class Network:
     def input_shape(self) -> Shape:
         """(C, *space) of the single input; None where any size will do."""
         return self.graph.inputs[self._input_name]
+
+    @property
+    def device_name(self) -> str:
+        """What computes: "cpu" or "gpu"."""
+        return "cpu" if self._module is np else "gpu"
+
+    @property
+    def default_batch(self) -> int:
+        """How many images go together where nobody says: on a CPU one, as more take memory and gain nothing."""
+        return 1 if self._module is np else 8
+
+    @cached_property
+    def fallback(self) -> "Network | None":
+        """The same network on the CPU, for what does not fit into the GPU's memory; None unless device="auto" left the
+        choice to us and it fell on the GPU."""
+        if self._module is np or not self._may_use_cpu:
+            return None
+        parameters = {k: {name: to_numpy(a) for name, a in arrays.items()} for k, arrays in self._stored.items()}
+        precision = "exact" if self.precision == "exact" else "fast"
+        return Network(self.graph, parameters, self.classes, self.colors, "cpu", precision, self.threads)
 
     def parameters(self, dtype: np.dtype | type = np.float32) -> dict[str, dict[str, Array]]:
         """layer -> parameter -> array of the given type, on the network's device. Cast once and then shared."""
