@@ -1,0 +1,87 @@
+"""Compiling CUDA sources with g++: the headers in `emulator` define what a CUDA compiler and device would."""
+
+import ctypes
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+HEADERS = Path(__file__).parent / "emulator"
+FLAGS = (
+    *("-x", "c++", "-O2", "-fPIC", "-shared", "-w", "-fvisibility=hidden", "-fno-gnu-unique"),
+    *("-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-fcf-protection=none"),
+)
+MARK = "EMULATOR_BOUND_"
+
+
+class CompileException(Exception):
+    """The source does not compile. (CuPy's name.)"""
+
+
+@cache
+def _headers() -> str:
+    return "\n".join(path.read_text() for path in sorted(HEADERS.glob("*.h")))
+
+
+def _folder() -> Path:
+    """Of what has been compiled. It is the user's own: what lies in it is executed."""
+    folder = Path(tempfile.gettempdir()) / f"minicam-emulator-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user: set TMPDIR to a folder of your own")
+    return folder
+
+
+def _run(arguments: list[str], code: str) -> str:
+    done = subprocess.run(["g++", *arguments], input=code, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileException(done.stderr)
+    return done.stdout
+
+
+def _without_bounds(code: str) -> tuple[str, list[str]]:
+    """The code with each __launch_bounds__(...) replaced by MARK and its number, and what was in the parentheses."""
+    parts, bounds, end = [], [], 0
+    for found in re.finditer(r"__launch_bounds__\s*\(", code):
+        parts += [code[end : found.start()], f" {MARK}{len(bounds)} "]
+        depth, end = 1, found.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(code[end], 0)
+            end += 1
+        bounds.append(code[found.end() : end - 1])
+    return "".join((*parts, code[end:])), bounds
+
+
+def kernels_of(code: str, options: tuple[str, ...]) -> dict[str, str]:
+    """The names of the kernels of a source, with an expression of the most threads a block of each may have."""
+    preprocessed = _run(["-E", "-P", "-x", "c++", "-D__CUDA_ARCH__=900", *options, "-"], code)
+    text, bounds = _without_bounds(preprocessed)
+    kernels = {}
+    for words, name in re.findall(r'extern\s*"C"\s*((?:\w+\s+)+?)(\w+)\s*\(', text):
+        if "__global__" in words.split():
+            mark = re.search(rf"{MARK}(\d+)", words)
+            # The first argument of the macro; the others are about registers.
+            kernels[name] = f"emulator::first({bounds[int(mark[1])]})" if mark else "1024"
+    return kernels
+
+
+def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
+    """The library of a source: for each kernel, describe_NAME, most_threads_NAME and launch_NAME (see launch.h).
+
+    Raises CompileException with what g++ says; the lines it names are those of `code`.
+    """
+    for option in options:
+        if not option.startswith(("-D", "-U", "-std=")):
+            raise CompileException(f"the stand-in's compiler knows -D, -U and -std=, not {option}")
+    key = hashlib.sha256(repr((code, options, FLAGS, _headers())).encode()).hexdigest()[:32]
+    library = _folder() / f"{key}.so"
+    if not library.exists():
+        entries = "\n".join(f"EMULATOR_KERNEL({name}, {most})" for name, most in kernels_of(code, options).items())
+        unit = f'#include "launch.h"\n#line 1 "kernels.cu"\n{code}\n#line 1 "entries"\n{entries}\n'
+        written = library.with_suffix(f".{os.getpid()}")
+        _run([*FLAGS, *options, f"-I{HEADERS}", "-o", str(written), "-"], unit)
+        written.replace(library)
+    return ctypes.PyDLL(str(library))
