@@ -1,6 +1,7 @@
 """NumPy or CuPy: which array module an array belongs to, and moving arrays between them."""
 
-import importlib
+import ctypes
+import importlib.util
 import logging
 import sys
 from types import ModuleType
@@ -22,7 +23,8 @@ def array_module(x: Array) -> ModuleType:
 
 
 def device_module(device: str) -> ModuleType:
-    """The array module for "cpu", "gpu", or "auto" (the GPU if CuPy is installed and a device answers).
+    """The array module for "cpu", "gpu", or "auto" (the GPU if CuPy is installed and a device answers; the log says
+    which it is, and why).
 
     Raises DeviceError for any other name, and for "gpu" where none can be used.
     """
@@ -30,20 +32,47 @@ def device_module(device: str) -> ModuleType:
         raise DeviceError(f"device {device!r} is not known; expected 'auto', 'cpu' or 'gpu'")
     if device == "cpu":
         return np
+    missing = _missing()
+    if missing and device == "gpu":
+        raise DeviceError(f"device 'gpu' cannot be used: {missing}")
+    log.info("device: %s", f"cpu, since {missing}" if missing else "gpu")
+    return np if missing else sys.modules["cupy"]
+
+
+DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+"""The libraries of the NVIDIA driver on Linux and Windows."""
+
+
+def _missing() -> str | None:
+    """What a GPU lacks to be used, and what to do about it; None if it can be used. CuPy, which takes long to import,
+    is imported only where there is a driver."""
+    if importlib.util.find_spec("cupy") is None:
+        return (
+            'CuPy is not installed: pip install "minicam[cuda12]" or, for NVIDIA drivers from 580 on, "minicam[cuda13]"'
+        )
+    if "cupy" not in sys.modules and not _has_driver():
+        return "there is no NVIDIA driver: install it, and check that the command nvidia-smi lists the GPU"
     try:
-        cupy = importlib.import_module("cupy")
-        count = cupy.cuda.runtime.getDeviceCount()
+        count = importlib.import_module("cupy").cuda.runtime.getDeviceCount()
+    except ImportError as error:
+        return f"CuPy is installed, but cannot be imported: {error}"
     except Exception as error:  # CuPy raises its own classes, which cannot be named without importing it
-        if device == "gpu":
-            raise DeviceError(
-                f"device 'gpu' cannot be used: {error}. It needs an NVIDIA driver and CuPy: "
-                'pip install "minicam[cuda12]" or "minicam[cuda13]"'
-            ) from error
-        return np
-    if count == 0 and device == "gpu":
-        raise DeviceError("device 'gpu' cannot be used: CuPy is installed, but the driver reports no device")
-    log.info("device: %s", "gpu" if count else "cpu")
-    return cupy if count else np
+        if "cudaErrorNoDevice" not in str(error):
+            return f"{error}: update the NVIDIA driver, or install a CuPy that fits it"
+        count = 0
+    if count == 0:
+        return "the NVIDIA driver reports no device: check nvidia-smi, and the variable CUDA_VISIBLE_DEVICES"
+    return None
+
+
+def _has_driver() -> bool:
+    for library in DRIVERS:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def to_numpy(x: Array) -> np.ndarray:

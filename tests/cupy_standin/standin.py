@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +46,7 @@ def built() -> dict[str, ModuleType]:
     """Name -> module, as they shall be in sys.modules."""
     cupy, cuda, cupyx = ModuleType("cupy"), ModuleType("cupy.cuda"), ModuleType("cupyx")
     vars(cupy).update(functions.namespace(), cuda=cuda, __version__="14.2.0", __path__=[])
+    cupy.__spec__ = ModuleSpec("cupy", None)
     cupy.is_available = cuda.is_available = lambda: device.runtime.error is None and device.runtime.devices > 0
     vars(cuda).update(runtime=device.runtime, Device=device.Device, __path__=[])
     modules = {"cupy": cupy, "cupy.cuda": cuda, "cupyx": cupyx}
