@@ -1,7 +1,7 @@
 """From what a user has, an image or a tensor, to what a network takes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from minicam.resizing import imresize
 
 @dataclass(frozen=True)
 class Sample:
-    """One input: x (1, C, *space) for the network, and the spatial size of what the user gave."""
+    """One input: x (1, C, *space) for the network, and the spatial size of what the user gave. given: that itself,
+    where it will be wanted again."""
 
     x: np.ndarray
     space: tuple[int, ...]
+    given: Any = None
 
 
 def is_batch(net: Network, image: Any) -> bool:
@@ -43,6 +45,19 @@ def samples(net: Network, image: Any) -> Iterator[Sample]:
         yield _image_sample(net, image)
     else:
         yield _tensor_sample(net, image)
+
+
+def single_sample(net: Network, image: Any) -> Sample:
+    """The sample of one input. Raises ImageError for a batch; else as `samples`."""
+    if is_batch(net, image):
+        raise ImageError(f"an array of shape {image.shape} is a batch; expected one input at a time")
+    (sample,) = samples(net, image)
+    return sample
+
+
+def together(group: Sequence[Sample]) -> np.ndarray:
+    """The x of samples of one size, (N, C, *space)."""
+    return group[0].x if len(group) == 1 else np.concatenate([sample.x for sample in group])
 
 
 def _image_sample(net: Network, image: Any) -> Sample:

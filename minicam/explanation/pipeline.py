@@ -1,26 +1,28 @@
 """From an image to labels and maps: one forward pass, and the backward passes that the targets take."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicam.backend import Array, array_module, to_numpy
+from minicam.backend import Array, to_numpy
 from minicam.errors import LayerError
 from minicam.explanation import passes
+from minicam.explanation.batches import Batches, Fetch
 from minicam.explanation.defaults import choose_feature_layer, choose_reduction_layer
 from minicam.explanation.inputs import Sample, is_batch, samples
+from minicam.explanation.kept import Kept
 from minicam.explanation.linear import linear_head
-from minicam.explanation.methods import LOCAL, WEIGHTED, channel_sums, channel_weights, support
+from minicam.explanation.maps import Maps
 from minicam.explanation.options import Options
 from minicam.explanation.result import CAM, Explanation
 from minicam.explanation.scores import LOGITS, Scores, score_kind
 from minicam.explanation.segmentation import label_layer, labels
 from minicam.explanation.targets import Class, Seed, Target, as_targets
+from minicam.graph import Values
 from minicam.network import Network
 from minicam.patches import Patch
-from minicam.resizing import imresize
 
 log = logging.getLogger("minicam")
 
@@ -50,6 +52,7 @@ def explain(
     targets: Any = None,
     feature_layers: Sequence[str] | None = None,
     reduction_layer: str | None = None,
+    batch: int | None = None,
     **options: Any,
 ) -> Any:
     """Labels and maps of every target at every feature layer, from one forward pass: an `Explanation`; for a batch of
@@ -64,98 +67,103 @@ def explain(
     backward pass: of a small target for each thread inside its box, or of as many large ones together as take
     `passes.CHUNK_BYTES`.
 
-    Raises TargetError, LayerError or ImageError for what does not exist or fit.
+    batch: how many inputs of one size go together; None: as many as suits the device, see `Batches`.
+
+    Raises TargetError, LayerError or ImageError for what does not exist or fit, and DeviceMemoryError where the memory
+    of the GPU does not hold a single input's arrays and the CPU was not allowed (device="auto").
     """
-    chosen = Options(**options)
-    reduction_layer = reduction_layer or choose_reduction_layer(net.graph)
-    layers = _checked_layers(net, feature_layers, reduction_layer)
-    explained = [
-        _explain_sample(net, sample, targets, layers, reduction_layer, chosen) for sample in samples(net, image)
-    ]
+    work = Explaining(net, targets, feature_layers, reduction_layer, **options)
+    explained = [outcome.result() for outcome in Batches(net, work, batch).outcomes(samples(net, image))]
     return explained if is_batch(net, image) else explained[0]
 
 
-def _explain_sample(
-    net: Network, sample: Sample, targets: Any, layers: list[str], reduction_layer: str, options: Options
-) -> Explanation:
-    output = label_layer(net)
-    keep = {reduction_layer, *layers, *net.graph.reads([reduction_layer], layers)} | ({output} if output else set())
-    values = net.forward(sample.x, keep)
-    scores = Scores(values[reduction_layer][0], score_kind(net.graph, reduction_layer), net.classes, sample.space)
-    seeds = [target.seed(scores) for target in _targets(targets, scores)]
-    maps = {layer: _Maps(values[layer][0], len(seeds), options) for layer in layers}
-    plan = passes.planned(net.graph, values, seeds, reduction_layer, layers, options.sums_will_do)
-    for one in options.progress(plan) if options.progress else plan:
-        passes.run(net, values, seeds, one, reduction_layer, layers, lambda i, layer, found: maps[layer].add(i, found))
-    cams = [_cam(net, sample, scores, seeds, maps[layer], layer, reduction_layer, options) for layer in layers]
-    return Explanation(labels(net, values[output][0], sample.space) if output else None, cams)
+class Explaining:
+    """The work of `explain`, for `Batches`. Raises LayerError for layers, and MinicamError for options, that do not
+    exist or fit."""
+
+    def __init__(
+        self,
+        net: Network,
+        targets: Any = None,
+        feature_layers: Sequence[str] | None = None,
+        reduction_layer: str | None = None,
+        **options: Any,
+    ):
+        self._options = Options(**options)
+        self._targets = targets if targets is None else as_targets(targets)
+        self._reduction_layer = reduction_layer or choose_reduction_layer(net.graph)
+        self._layers = _checked_layers(net, feature_layers, self._reduction_layer)
+
+    def __call__(
+        self, net: Network, group: Sequence[Sample], x: Array, fetch: Fetch
+    ) -> list[Callable[[], Explanation]]:
+        """For each sample what gives its explanation."""
+        layers, last, output = self._layers, self._reduction_layer, label_layer(net)
+        keep = {last, *layers, *net.graph.reads([last], layers)} | ({output} if output else set())
+        values = net.forward(x, keep)
+        parts = [self._part(net, sample, values, n) for n, sample in enumerate(group)]
+        seeds = [part.seeds for part in parts]
+
+        def add(n: int, i: int, layer: str, gradient: Patch | Array) -> None:
+            parts[n].maps[layer].add(i, gradient)
+
+        plan = passes.planned(net.graph, values, seeds, last, layers, self._options.sums_will_do)
+        for one in self._options.progress(plan) if self._options.progress else plan:
+            passes.run(net, values, seeds, one, last, layers, add)
+        return [self._coming(net, part, values[output][n] if output else None, fetch) for n, part in enumerate(parts)]
+
+    def _part(self, net: Network, sample: Sample, values: Values, n: int) -> "_Part":
+        kind = score_kind(net.graph, self._reduction_layer)
+        scores = Scores(values[self._reduction_layer][n], kind, net.classes, sample.space)
+        seeds = [target.seed(scores) for target in self._targets or _largest(scores)]
+        maps = {layer: Maps(values[layer][n], len(seeds), self._options) for layer in self._layers}
+        return _Part(sample, scores, seeds, maps)
+
+    def _coming(self, net: Network, part: "_Part", output: Array | None, fetch: Fetch) -> Callable[[], Explanation]:
+        """What gives the explanation of one sample, whose arrays are on their way from here on."""
+        space = part.sample.space
+        found = None if output is None else fetch(labels(net, output, space))
+        fetched = {
+            layer: {name: fetch(array) for name, array in maps.finished(net, space).items()}
+            for layer, maps in part.maps.items()
+        }
+
+        def finish() -> Explanation:
+            arrays = {layer: {name: array() for name, array in coming.items()} for layer, coming in fetched.items()}
+            cams = [self._cam(net, part, layer, arrays[layer]) for layer in self._layers]
+            return Explanation(None if found is None else found(), cams)
+
+        return finish
+
+    def _cam(self, net: Network, part: "_Part", layer: str, arrays: dict[str, np.ndarray]) -> CAM:
+        maps, seeds, options = part.maps[layer], part.seeds, self._options
+        return CAM(
+            **arrays,
+            feature_layer=layer,
+            reduction_layer=self._reduction_layer,
+            targets=tuple(seed.name for seed in seeds),
+            scores=np.array([seed.score for seed in seeds]),
+            positions=np.array([seed.positions for seed in seeds]),
+            score_kind=part.scores.kind,
+            method=options.method,
+            truncated=options.truncate,
+            notes=_notes(net, part.scores, seeds, layer, self._reduction_layer, options),
+            marks=tuple(seed.mark for seed in seeds),
+            classes=net.classes,
+            colors=net.colors,
+            device=net.device_name,
+            _activations=Kept(maps.activations),
+            _gradients=None if maps.gradients is None else Kept(maps.gradients),
+        )
 
 
-class _Maps:
-    """What is kept of each target's gradient at one layer."""
+class _Part(NamedTuple):
+    """One sample between its forward pass and its maps."""
 
-    def __init__(self, activations: Array, count: int, options: Options):
-        xp, (channels, *space) = array_module(activations), activations.shape
-        self.activations, self.options = activations, options
-        self.alpha = xp.zeros((count, channels), activations.dtype)
-        self.raw = xp.zeros((count, *space), activations.dtype)
-        self.support = xp.ones((count, *space), bool)
-        self.gradients = xp.zeros((count, channels, *space), activations.dtype) if options.keep_gradients else None
-
-    def add(self, i: int, gradient: Patch | Array) -> None:
-        """The i-th target's gradient (K, *space) at the layer; or, of a target over all positions, its sums (K,)."""
-        sums = channel_sums(gradient) if isinstance(gradient, Patch) else gradient
-        self.alpha[i] = channel_weights(sums, self.raw.shape[1:], self.options.alpha)
-        if isinstance(gradient, Patch):
-            self.support[i] = support(gradient)
-            if self.options.method in LOCAL:
-                self.raw[i] = LOCAL[self.options.method](self.activations, gradient)
-            if self.gradients is not None:
-                self.gradients[i] = gradient.full()
-
-    def finish(self, net: Network) -> np.ndarray:
-        """Complete `raw` once all targets are in, and return the fraction of each map's mass outside its support."""
-        if self.options.method in WEIGHTED:
-            self.raw = net.weighted_sum(self.alpha, self.activations)
-        mass = to_numpy(self.raw.clip(min=0).reshape(len(self.raw), -1)).astype(np.float64)
-        inside = to_numpy(self.support.reshape(mass.shape))
-        outside = (mass * ~inside).sum(axis=1) / np.maximum(mass.sum(axis=1), np.finfo(np.float64).tiny)
-        if self.options.truncate:
-            self.raw = self.raw * self.support
-        return outside
-
-
-def _cam(
-    net: Network,
-    sample: Sample,
-    scores: Scores,
-    seeds: Sequence[Seed],
-    maps: _Maps,
-    layer: str,
-    reduction_layer: str,
-    options: Options,
-) -> CAM:
-    outside = maps.finish(net)
-    return CAM(
-        maps=to_numpy(_upsampled(net, maps.raw, sample.space, options)),
-        raw=to_numpy(maps.raw),
-        alpha=to_numpy(maps.alpha),
-        activations=to_numpy(maps.activations),
-        gradients=None if maps.gradients is None else to_numpy(maps.gradients),
-        feature_layer=layer,
-        reduction_layer=reduction_layer,
-        targets=tuple(seed.name for seed in seeds),
-        scores=np.array([seed.score for seed in seeds]),
-        positions=np.array([seed.positions for seed in seeds]),
-        score_kind=scores.kind,
-        method=options.method,
-        truncated=options.truncate,
-        outside=outside,
-        notes=_notes(net, scores, seeds, layer, reduction_layer, options),
-        marks=tuple(seed.mark for seed in seeds),
-        classes=net.classes,
-        colors=net.colors,
-    )
+    sample: Sample
+    scores: Scores
+    seeds: list[Seed]
+    maps: dict[str, Maps]
 
 
 def _notes(
@@ -176,28 +184,10 @@ def _notes(
     return tuple(notes)
 
 
-def _targets(wanted: Any, scores: Scores) -> list[Target]:
-    """The targets asked for, or the channels with the largest sum."""
-    if wanted is not None:
-        return as_targets(wanted)
+def _largest(scores: Scores) -> list[Target]:
+    """The channels with the largest sum."""
     totals = to_numpy(scores.values.reshape(len(scores.values), -1).sum(axis=1))
     return [Class(int(c)) for c in np.argsort(-totals, kind="stable")[:LARGEST_CLASSES]]
-
-
-def _upsampled(net: Network, raw: Array, space: tuple[int, ...], options: Options) -> Array:
-    """max(raw, 0) at the size of the input: (T, *feature space) -> (T, *space)."""
-    rectified = raw.clip(min=0)
-    if options.upsampling == "none":
-        return rectified
-    rank = raw.ndim - 1
-    methods = [options.upsampling] * rank if isinstance(options.upsampling, str) else list(options.upsampling)
-    if len(methods) != rank:
-        raise LayerError(f"upsampling names {len(methods)} axes; the maps have {rank}")
-    if len(set(methods)) == 1 and options.edges == "mirror":
-        return net.resize(rectified, space, methods[0])
-    for axis, (size, method) in enumerate(zip(space, methods, strict=True), start=1):
-        rectified = imresize(rectified, (size,), method, options.edges, axes=(axis,))
-    return rectified
 
 
 def _checked_layers(net: Network, layers: Sequence[str] | None, reduction_layer: str) -> list[str]:

@@ -1,12 +1,13 @@
 """What an explanation holds, and how it is saved and drawn."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from minicam.errors import MinicamError
+from minicam.explanation.kept import Kept
 from minicam.explanation.scores import SOFTMAX
 from minicam.files import replaced_when_written
 
@@ -17,7 +18,8 @@ class CAM:
 
     maps (T, *space of the input): after ReLU and upsampling, never rescaled; bicubic ones may dip slightly below 0.
     raw (T, *feature space): signed, before the ReLU; truncated if so asked for. alpha (T, K): the channel weights.
-    activations (K, *feature space). gradients (T, K, *feature space), or None when not asked for.
+    activations (K, *feature space). gradients (T, K, *feature space), or None when not asked for. These two are large:
+    what a GPU computed is brought into main memory when first looked at.
 
     targets: a name for each; scores (T,): the number explained; positions (T,): how many outputs it sums.
     score_kind: what these are: "softmax scores", "logits" or "output". method, truncated: as asked for.
@@ -25,13 +27,12 @@ class CAM:
     influence on the score to first order; 0 for targets over all positions.
     notes: what a reader should know about these maps.
     marks: per target where it lies in the image: (row, column), a mask (H, W), or None for everywhere.
+    device: what computed it: "cpu" or "gpu (...)".
     """
 
     maps: np.ndarray
     raw: np.ndarray
     alpha: np.ndarray
-    activations: np.ndarray
-    gradients: np.ndarray | None
     feature_layer: str
     reduction_layer: str
     targets: tuple[str, ...]
@@ -45,6 +46,17 @@ class CAM:
     marks: tuple[Any, ...]
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
+    device: str
+    _activations: Kept = field(repr=False)
+    _gradients: Kept | None = field(repr=False)
+
+    @property
+    def activations(self) -> np.ndarray:
+        return self._activations.numpy()
+
+    @property
+    def gradients(self) -> np.ndarray | None:
+        return None if self._gradients is None else self._gradients.numpy()
 
     @property
     def titles(self) -> list[str]:
@@ -61,7 +73,8 @@ class CAM:
         path = os.fspath(path)
         if not path.endswith(".npz"):
             raise MinicamError(f"{path}: results are saved as .npz; expected a name that ends so")
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "marks"}
+        names = {f.name.removeprefix("_") for f in fields(self)} - {"marks"}
+        values = {name: getattr(self, name) for name in sorted(names)}
         arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
         with replaced_when_written(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -87,6 +100,11 @@ class Explanation:
 
     labels: np.ndarray | None
     cams: list[CAM]
+
+    @property
+    def device(self) -> str:
+        """What computed it: "cpu" or "gpu (...)"."""
+        return self.cams[0].device
 
     def figure(self, image: Any) -> Any:
         """For one layer the panels of `CAM.figure`; for several a grid, a row per layer and a column per target."""

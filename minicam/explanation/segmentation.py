@@ -1,31 +1,44 @@
 """The label of every pixel."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minicam.backend import Array
 from minicam.errors import LayerError
+from minicam.explanation.batches import Batches, Fetch
 from minicam.explanation.defaults import has_extent
-from minicam.explanation.inputs import is_batch, samples
+from minicam.explanation.inputs import Sample, is_batch, samples
 from minicam.network import Network
 from minicam.resizing import imresize
 
 
-def segment(net: Network, image: Any) -> np.ndarray:
+def segment(net: Network, image: Any, batch: int | None = None) -> np.ndarray:
     """The label of every pixel: the class with the largest score.
 
-    image: see `inputs.samples`; a path, an array (H, W, 3) or a batch (N, H, W, 3). Returns (H, W) or (N, H, W) uint8
-    at the size of the image given (nearest). Raises ImageError, or LayerError if the network labels no positions.
+    image: see `inputs.samples`; a path, an array (H, W, 3) or a batch (N, H, W, 3). batch: see `explain`. Returns
+    (H, W) or (N, H, W) uint8 at the size of the image given (nearest). Raises ImageError, or LayerError if the network
+    labels no positions.
     """
-    output = label_layer(net)
-    if output is None:
-        raise LayerError(f"{net.graph.outputs[0]!r} gives one answer for the whole input, no labels to segment with")
-    found = []
-    for sample in samples(net, image):
-        scores = net.forward(sample.x, keep=[output])[output]
-        found.append(labels(net, scores[0], sample.space))
+    found = [outcome.result() for outcome in Batches(net, Segmenting(net), batch).outcomes(samples(net, image))]
     return np.stack(found) if is_batch(net, image) else found[0]
+
+
+class Segmenting:
+    """The work of `segment`, for `Batches`. Raises LayerError if the network labels no positions."""
+
+    def __init__(self, net: Network):
+        output = label_layer(net)
+        if output is None:
+            name = net.graph.outputs[0]
+            raise LayerError(f"{name!r} gives one answer for the whole input, no labels to segment with")
+        self._output = output
+
+    def __call__(self, net: Network, group: Sequence[Sample], x: Array, fetch: Fetch) -> list[Callable[[], np.ndarray]]:
+        """For each sample what gives its labels, (*space of the input) uint8."""
+        scores = net.forward(x, keep=[self._output])[self._output]
+        return [fetch(labels(net, scores[n], sample.space)) for n, sample in enumerate(group)]
 
 
 def label_layer(net: Network) -> str | None:
@@ -35,6 +48,6 @@ def label_layer(net: Network) -> str | None:
     return output if len(shape) == len(net.input_shape) and has_extent(shape) and shape[0] != 1 else None
 
 
-def labels(net: Network, scores: Array, space: tuple[int, ...]) -> np.ndarray:
+def labels(net: Network, scores: Array, space: tuple[int, ...]) -> Array:
     """scores (C, *cells) -> (*space) uint8."""
     return imresize(net.largest_channel(scores), space, method="nearest")

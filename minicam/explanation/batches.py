@@ -1,0 +1,161 @@
+"""Samples computed together, and what is done where the memory of the device does not hold that many."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minicam.backend import Array, to_numpy
+from minicam.errors import DeviceMemoryError, MinicamError
+from minicam.explanation.inputs import Sample, together
+from minicam.explanation.kept import Kept
+from minicam.network import Network
+
+log = logging.getLogger("minicam")
+
+Fetch = Callable[[Array], Callable[[], np.ndarray]]
+"""Begins to bring an array into main memory; what it returns gives the copy once it is there."""
+Work = Callable[[Network, list[Sample], Array, Fetch], list[Callable[[], Any]]]
+"""What is done with samples of one size, of which x (N, C, *space) is on the network's device: for each of them what
+gives its result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one sample: a value and the device that computed it, or an error."""
+
+    sample: Sample | None
+    value: Any = None
+    device: str = ""
+    error: Exception | None = None
+
+    def result(self) -> Any:
+        """The value; or raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+Begun = list[Callable[[], Outcome]]
+
+
+class Batches:
+    """`work` for many samples, up to `size` at a time; None: `net.default_batch`.
+
+    Where the device runs out of memory, half as many go together from then on. One that does not fit alone is computed
+    by `net.fallback`, if there is one; else DeviceMemoryError is its outcome. transfers: copies to and from the GPU
+    beside the computing, so that one batch is computed while the results of the last one come in.
+
+    Raises MinicamError for a size that is not a whole number from 1 on.
+    """
+
+    def __init__(self, net: Network, work: Work, size: int | None = None, transfers: Any = None):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise MinicamError(f"batch is {size!r}; expected a whole number of images, 1 or more")
+        self.size = size or net.default_batch
+        self._net, self._work, self._transfers = net, work, transfers
+        self._waiting: deque[Begun] = deque()
+
+    def outcomes(self, samples: Iterable[Sample | Exception]) -> Iterator[Outcome]:
+        """One for each sample, in order. An error among the samples is its own outcome."""
+        for group in self._groups(samples):
+            if isinstance(group, Exception):
+                self._waiting.append([partial(Outcome, None, error=group)])
+            else:
+                self._waiting.append(self._begun(group))
+            while len(self._waiting) > (self._transfers is not None):
+                yield from (finish() for finish in self._waiting.popleft())
+        while self._waiting:
+            yield from (finish() for finish in self._waiting.popleft())
+
+    def _groups(self, samples: Iterable[Sample | Exception]) -> Iterator[list[Sample] | Exception]:
+        """Samples of one shape and type that follow each other."""
+        group: list[Sample] = []
+        for sample in samples:
+            if group and (isinstance(sample, Exception) or not _alike(sample, group[0])):
+                yield group
+                group = []
+            if isinstance(sample, Exception):
+                yield sample
+                continue
+            group.append(sample)
+            if len(group) >= self.size:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _begun(self, group: list[Sample]) -> Begun:
+        """The group's work, in parts where it fails as a whole: one sample's error is not that of the others."""
+        try:
+            return self._on(self._net, group)
+        except Exception as error:
+            memory = isinstance(error, DeviceMemoryError) or _is_cupys(error)
+            if len(group) == 1 and not (memory and self._net.fallback):
+                return [partial(Outcome, group[0], error=_explained(error, group[0]))]
+            said = str(error)
+        # From here on the error is gone, and with it the arrays that its traceback held.
+        if not memory:
+            return [begun for sample in group for begun in self._begun([sample])]
+        self._make_room()
+        if len(group) == 1:
+            log.warning("out of device memory, computed on the CPU instead: %s", said)
+            return self._on(self._net.fallback, group)
+        half = -(len(group) // -2)
+        self.size = min(self.size, half)
+        log.warning("out of device memory with %d images together, going on with %d: %s", len(group), half, said)
+        return [*_settled(self._begun(group[:half])), *self._begun(group[half:])]
+
+    def _on(self, net: Any, group: list[Sample]) -> Begun:
+        if self._transfers is not None and net is self._net:
+            x, fetch = self._transfers.upload([sample.x for sample in group]), self._transfers.download
+        else:
+            x, fetch = together(group), _fetch
+        finishes = self._work(net, group, x, fetch)
+        device = net.device_name
+        return [partial(_finished, sample, finish, device) for sample, finish in zip(group, finishes, strict=True)]
+
+    def _make_room(self) -> None:
+        """Bring what the device still holds of earlier results into main memory."""
+        self._waiting = deque([_settled(begun) for begun in self._waiting])
+        Kept.bring_all()
+
+
+def _finished(sample: Sample, finish: Callable[[], Any], device: str) -> Outcome:
+    return Outcome(sample, finish(), device)
+
+
+def _settled(begun: Begun) -> Begun:
+    """The same, waited for."""
+    return [partial(_itself, outcome) for outcome in [finish() for finish in begun]]
+
+
+def _itself(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _fetch(array: Array) -> Callable[[], np.ndarray]:
+    return partial(to_numpy, array)
+
+
+def _alike(one: Sample, other: Sample) -> bool:
+    return one.x.shape == other.x.shape and one.x.dtype == other.x.dtype
+
+
+def _is_cupys(error: Exception) -> bool:
+    """Whether CuPy ran out of memory: its class cannot be named without importing it."""
+    return isinstance(error, MemoryError) and type(error).__module__.partition(".")[0] == "cupy"
+
+
+def _explained(error: Exception, sample: Sample) -> Exception:
+    """The error; CuPy's own as DeviceMemoryError."""
+    if not _is_cupys(error):
+        return error
+    return DeviceMemoryError(
+        f"the GPU's memory does not hold what one input of shape {sample.x.shape[1:]} takes: {error} Take smaller "
+        "inputs or fewer targets at a time, free memory that others use, or take device='cpu'"
+    )

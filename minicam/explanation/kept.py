@@ -1,0 +1,34 @@
+"""Arrays that stay where they were computed until somebody looks at them."""
+
+import weakref
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minicam.backend import Array, to_numpy
+
+
+class Kept:
+    """An array, perhaps in the memory of a GPU, until it is wanted or its place is."""
+
+    _elsewhere: ClassVar["weakref.WeakSet[Kept]"] = weakref.WeakSet()
+
+    def __init__(self, array: Array):
+        self._array = array
+        if not isinstance(array, np.ndarray):
+            self._elsewhere.add(self)
+
+    def numpy(self) -> np.ndarray:
+        """The array in main memory, where it is from then on."""
+        self._array = to_numpy(self._array)
+        self._elsewhere.discard(self)
+        return self._array
+
+    @classmethod
+    def bring_all(cls) -> None:
+        """Bring all that there are into main memory."""
+        for kept in list(cls._elsewhere):
+            kept.numpy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kept, (self.numpy(),)
