@@ -514,6 +514,7 @@ CASES = [
     Case("rank 3, reflected", Pad((0, 1, (1, 2), (0, 1)), "reflect"), (2, 2, 2, 3, 2)),
     Case("rank 1, mirrored", Pad(((1, 2), (3, 2)), "symmetric"), (2, 3, 4)),
     Case("rank 1, from the other end", Pad(((1, 0), (3, 2)), "wrap"), (2, 3, 4)),
+    Case("rank 1, more than once around", Pad(((0, 0), (11, 7)), "wrap"), (2, 3, 4)),
     Case("rank 3, edges repeated", Pad((0, 1, (1, 2), (0, 1)), "edge"), (2, 2, 2, 3, 1)),
     #
     Case("flat", Slice((1,), (3,)), (3, 4)),

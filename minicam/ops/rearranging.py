@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from minicam.backend import Array, array_module
 from minicam.ops.base import Footprint, Op, Shape, require, sum_stretched
 from minicam.windows import PerAxis, pairs_per_axis, per_axis
@@ -54,8 +56,13 @@ class Pad(Op):
         return tuple(Footprint(Fraction(1), Fraction(-low), Fraction(-low)) for low, _ in self.padding[1:])
 
     def forward(self, x):
-        options = {"constant_values": self.value} if self.mode == "constant" else {}
-        return array_module(x).pad(x, ((0, 0), *self.padding), self.mode, **options)
+        xp = array_module(x)
+        if self.mode == "constant":
+            return xp.pad(x, ((0, 0), *self.padding), constant_values=self.value)
+        for axis, pair in enumerate(self.padding, start=1):
+            if any(pair):
+                x = xp.take(x, xp.asarray(self._origin(pair, x.shape[axis])), axis=axis)
+        return x
 
     def backward(self, dy, y, x):
         for axis, pair in enumerate(self.padding, start=1):
@@ -69,10 +76,15 @@ class Pad(Op):
         dy = xp.moveaxis(dy, axis, 0)
         dx = dy[low : low + size].copy()
         if self.mode != "constant":
-            origin = xp.pad(xp.arange(size), pair, self.mode)
+            origin = self._origin(pair, size)
             for o in (*range(low), *range(low + size, low + size + high)):
                 dx[int(origin[o])] += dy[o]
         return xp.moveaxis(dx, 0, axis)
+
+    def _origin(self, pair: tuple[int, int], size: int) -> np.ndarray:
+        """i(o) of every o along an axis of `size` elements. By NumPy: CuPy goes round otherwise where the padding is
+        larger than what it repeats."""
+        return np.pad(np.arange(size), pair, self.mode)
 
 
 @dataclass(frozen=True)
