@@ -1,7 +1,7 @@
 """Compiling the kernels, with NVRTC through CuPy, at their first use.
 
-A kernel's source is `instructions.cu`, which wraps what needs assembly, followed by its own file. There are no
-includes, so that the compiler needs no headers. CuPy keeps what it has compiled on disk.
+A kernel's source is `instructions.cu`, which wraps what needs assembly, and `vectors.cu`, followed by its own file.
+There are no includes, so that the compiler needs no headers. CuPy keeps what it has compiled on disk.
 """
 
 from functools import cache
@@ -19,7 +19,8 @@ STATIC_SHARED = 48 << 10
 def source(name: str) -> str:
     """The text to compile for kernels of the file of that name."""
     folder = resources.files("minicam.cuda")
-    return "\n".join((folder / f"{file}.cu").read_text() for file in ("instructions", name))
+    before = ("correlation",) if name.startswith("convolution") else ()
+    return "\n".join((folder / f"{file}.cu").read_text() for file in ("instructions", "vectors", *before, name))
 
 
 def options(kernel: Kernel) -> tuple[str, ...]:
