@@ -1,0 +1,111 @@
+// Correlation with plain multiplications and additions in float, for every GPU. See correlation.cu.
+//
+// weight: (taps * padded, filters padded to 4), zeros where padded. Each thread computes 8 x 8 sums: the rows 4 tm ... + 3
+// and BM / 2 + 4 tm ... + 3 of the tile, and columns likewise. While a block works on a chunk in shared memory, the next
+// chunk is on its way in registers.
+//
+// Definitions: BM and BN (64 or 128), BK (8), RESIDENT (blocks at a time on one processor).
+
+constexpr int THREADS = BM * BN / 64;
+constexpr int ROW_VECTORS = BM * BK / 4 / THREADS, COLUMN_VECTORS = BK * BN / 4 / THREADS;  // that a thread copies
+
+// Of shared memory: a chunk of x, transposed, then one of the weights, twice. The 4 floats between rows of x put the 32
+// stores of a warp (16 rows m, k and k + 4) into 32 banks: (4 k + m) mod 32.
+constexpr int X_PITCH = BM + 4, STAGE = BK * (X_PITCH + BN);
+
+// The first `count` of four numbers, then zeros.
+__device__ __forceinline__ Vector<4> first_of(Vector<4> x, int count) {
+#pragma unroll
+    for (int i = 1; i < 4; ++i) x.of[i] = i < count ? x.of[i] : 0;
+    return x;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) correlate(CORRELATION) {
+    SHARED_MEMORY(float, shared);
+    const Branch branch = CHOOSE(blockIdx.z / s.splits);
+    taps += blockIdx.z / s.splits * s.taps;
+    const int column_tiles = (s.filters + BN - 1) / BN;
+    const int first_row = blockIdx.x / column_tiles * BM, first_column = blockIdx.x % column_tiles * BN;
+    const int first_chunk = blockIdx.z % s.splits * s.chunks;
+    const int chunks = min(first_chunk + s.chunks, chunks_of(s)) - first_chunk;
+
+    // Copying: two threads take the 8 channels of a pixel, BN / 4 threads a row of weights.
+    constexpr int ROWS_AT_ONCE = THREADS / 2, PAIRS_AT_ONCE = THREADS / (BN / 4);
+    const int x_row = threadIdx.x / 2, x_k = threadIdx.x % 2 * 4;
+    const int w_k = threadIdx.x / (BN / 4), w_column = threadIdx.x % (BN / 4) * 4;
+    const int w_pitch = (s.filters + 3) / 4 * 4;
+    Pair pair = pair_of(s, first_chunk * BK + x_k);
+    Origin origins[ROW_VECTORS];
+#pragma unroll
+    for (int i = 0; i < ROW_VECTORS; ++i) origins[i] = origin_of(s, first_row + x_row + i * ROWS_AT_ONCE);
+    Vector<4> next_x[ROW_VECTORS], next_w[COLUMN_VECTORS];
+
+    auto fetch = [&](int chunk) {
+        const int4 tap = pair.tap < s.taps ? taps[pair.tap] : make_int4(-(1 << 30), 0, 0, 0);
+#pragma unroll
+        for (int i = 0; i < ROW_VECTORS; ++i) {
+            next_x[i] = {};
+            if (inside(s, origins[i], tap)) {
+                const float* pixel = x + origins[i].index + tap.z + pair.channel;
+                next_x[i] = first_of(load<4>(pixel), s.channels - pair.channel);
+            }
+        }
+        advance(s, pair);
+#pragma unroll
+        for (int i = 0; i < COLUMN_VECTORS; ++i) {
+            const int k = chunk * BK + w_k + i * PAIRS_AT_ONCE, column = first_column + w_column;
+            next_w[i] = {};
+            if (k < s.taps * s.padded && column < w_pitch)
+                next_w[i] = load<4>(branch.weight + k * w_pitch + column);
+        }
+    };
+    auto keep = [&](float* stage) {
+#pragma unroll
+        for (int i = 0; i < ROW_VECTORS; ++i) {
+            float* place = stage + x_k * X_PITCH + x_row + i * ROWS_AT_ONCE;
+#pragma unroll
+            for (int k = 0; k < 4; ++k) place[k * X_PITCH] = next_x[i].of[k];
+        }
+#pragma unroll
+        for (int i = 0; i < COLUMN_VECTORS; ++i)
+            store(stage + BK * X_PITCH + (w_k + i * PAIRS_AT_ONCE) * BN + w_column, next_w[i]);
+    };
+
+    // Computing: the 8 x 4 threads of a warp lie next to each other, so that a quarter of a warp reads one vector of x
+    // and 8 neighbouring vectors of weights from shared memory: no two different words of a bank.
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int tm = warp / (BN / 64) * 4 + lane / 8, tn = warp % (BN / 64) * 8 + lane % 8;
+    Vector<4> sums[8][2] = {};
+
+    fetch(first_chunk);
+    keep(shared);
+    __syncthreads();
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        const float* stage = shared + chunk % 2 * STAGE;
+        if (chunk + 1 < chunks) fetch(first_chunk + chunk + 1);
+#pragma unroll
+        for (int k = 0; k < BK; ++k) {
+            const float *x_line = stage + k * X_PITCH + 4 * tm, *w_line = stage + BK * X_PITCH + k * BN + 4 * tn;
+            const Vector<4> a[2] = {load<4>(x_line), load<4>(x_line + BM / 2)};
+            const Vector<4> b[2] = {load<4>(w_line), load<4>(w_line + BN / 2)};
+#pragma unroll
+            for (int i = 0; i < 8; ++i)
+#pragma unroll
+                for (int j = 0; j < 8; ++j) {
+                    float& sum = sums[i][j / 4].of[j % 4];
+                    sum = fmaf(a[i / 4].of[i % 4], b[j / 4].of[j % 4], sum);
+                }
+        }
+        if (chunk + 1 < chunks) keep(shared + (chunk + 1) % 2 * STAGE);
+        __syncthreads();
+    }
+
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        const int m = first_row + i / 4 * (BM / 2) + 4 * tm + i % 4;
+        const Place place = place_of(s, m);
+#pragma unroll
+        for (int j = 0; j < 2; ++j)
+            put_sums(s, branch, partial, place, m, first_column + j * (BN / 2) + 4 * tn, sums[i][j]);
+    }
+}

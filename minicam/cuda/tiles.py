@@ -1,0 +1,130 @@
+"""How a correlation is cut into blocks: the shapes there are kernels for, and which one a layer gets.
+
+The choice follows from a model of the costs on a processor (an SM): arithmetic and copies at rates of the usual order,
+a price for every block and launch, and less speed where few warps hide each other's waiting. The numbers are reasoned
+from documented rates, not measured. Nothing is timed at run time, so a layer is always summed in the same order on the
+same GPU.
+"""
+
+from dataclasses import dataclass
+
+from minicam.cuda.buffers import Kernel, blocks_of
+from minicam.errors import LayerError
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a block computes: `rows` positions of `columns` filters, in chunks of `depth` products each.
+
+    Each warp works on warp_rows x warp_columns of it. `stages` chunks lie in shared memory at a time; `resident` blocks
+    fit the registers of a processor.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    warp_rows: int
+    warp_columns: int
+    stages: int
+    resident: int
+
+    @property
+    def warps(self) -> int:
+        return self.rows * self.columns // (self.warp_rows * self.warp_columns)
+
+
+PLAIN = (Tile(128, 128, 8, 32, 64, 2, 2), Tile(128, 64, 8, 32, 64, 2, 4), Tile(64, 64, 8, 32, 64, 2, 8))
+WORDS = 16
+"""Of 4 bytes, that a chunk of the tensor-core kernels has in a row: 16 TF32 numbers or 32 halves."""
+
+
+def _tensor_tiles(depth: int) -> tuple[Tile, ...]:
+    return (
+        Tile(256, 128, depth, 64, 64, 4, 1),
+        Tile(128, 128, depth, 64, 64, 4, 2),
+        Tile(128, 64, depth, 64, 32, 4, 3),
+        Tile(64, 64, depth, 32, 32, 4, 4),
+    )
+
+
+TILES = {
+    "float32": PLAIN,
+    "3xtf32": (
+        Tile(128, 128, WORDS, 64, 32, 4, 1),
+        Tile(128, 64, WORDS, 64, 32, 4, 2),
+        Tile(64, 64, WORDS, 32, 32, 4, 3),
+    ),
+    "tf32": _tensor_tiles(WORDS),
+    "float16": _tensor_tiles(2 * WORDS),
+}
+RATES = {"float32": 128, "3xtf32": 512 / 3, "tf32": 512, "float16": 1024}
+"""Products that a processor adds in a cycle. Those of tensor cores are half of an H100's, which mma.sync gets near."""
+BYTES = 32
+"""That a processor gets from the second-level cache in a cycle."""
+BLOCK_CYCLES, LAUNCH_CYCLES = 2000, 4000
+"""What a block needs until its first products and after its last; what one more launch costs."""
+HALF_SPEED_WARPS = 3
+"""With so many warps at work, a processor is busy half of the time."""
+MOST_SPLITS = 16
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A tile, and in how many `splits` of `chunks` chunks each the sums are worked out."""
+
+    tile: Tile
+    splits: int
+    chunks: int
+
+
+def choose(positions: int, filters: int, reduction: int, branches: int, arithmetic: str, processors: int) -> Tiling:
+    """The tiling of least modelled cost.
+
+    reduction: products in one sum. Raises LayerError for an arithmetic that there is no kernel for.
+    """
+    if arithmetic not in TILES:
+        raise LayerError(f"no kernel computes in {arithmetic!r}; expected one of {', '.join(TILES)}")
+    tilings = []
+    for tile in TILES[arithmetic]:
+        chunks = blocks_of(reduction, tile.depth)
+        for parts in range(1, min(MOST_SPLITS, chunks) + 1):
+            each = blocks_of(chunks, parts)
+            tilings.append(Tiling(tile, blocks_of(chunks, each), each))
+    return min(tilings, key=lambda tiling: _cycles(tiling, positions, filters, branches, arithmetic, processors))
+
+
+def _cycles(tiling: Tiling, positions: int, filters: int, branches: int, arithmetic: str, processors: int) -> float:
+    """What the model expects of a tiling. Of equal ones the first wins, which has the larger tile and fewer splits."""
+    tile = tiling.tile
+    blocks = blocks_of(positions, tile.rows) * blocks_of(filters, tile.columns) * branches * tiling.splits
+    turns = blocks_of(blocks, processors)
+    warps = tile.warps * min(turns, tile.resident)
+    size = 2 if arithmetic == "float16" else 4
+    products = tile.rows * tile.columns * tile.depth / RATES[arithmetic] * (1 + HALF_SPEED_WARPS / warps)
+    copies = (tile.rows + tile.columns) * tile.depth * size / BYTES
+    cycles = turns * tiling.chunks * max(products, copies) + blocks_of(turns, tile.resident) * BLOCK_CYCLES
+    if tiling.splits == 1:
+        return cycles
+    parts = 4 * positions * filters * branches * 2 * tiling.splits
+    return cycles + LAUNCH_CYCLES + parts / (BYTES * processors)
+
+
+def shared_bytes(tile: Tile, arithmetic: str) -> int:
+    """Shared memory of a block."""
+    if arithmetic == "float32":
+        return tile.stages * tile.depth * (tile.rows + 4 + tile.columns) * 4
+    return tile.stages * (tile.rows + tile.columns) * WORDS * 4
+
+
+def kernel(name: str, tile: Tile, arithmetic: str) -> Kernel:
+    """The kernel of that name among those compiled for a tile."""
+    half = arithmetic == "float16"
+    defines: tuple[tuple[str, int | str], ...] = (
+        ("INPUT", "half_bits" if half else "float"),
+        *(("BM", tile.rows), ("BN", tile.columns), ("BK", tile.depth), ("RESIDENT", tile.resident)),
+    )
+    if arithmetic == "float32":
+        return Kernel("convolution", name, defines)
+    warps = (("WM", tile.warp_rows), ("WN", tile.warp_columns), ("STAGES", tile.stages))
+    parts = (("PARTS", 2 if arithmetic == "3xtf32" else 1),)
+    return Kernel("convolution_tensor", name, (*defines, *warps, *parts))
