@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cupy_standin import kernels
+from cupy_standin import kernels, memory, streams
 
 from minicam.cuda.buffers import Buffer, Launch, Place
 from minicam.cuda.kernels import Kernels
 
 ALIGNMENT, CANARY_BYTES = 256, 4096
-POISON, CANARY = 0xFF, 0xFE
+POISON, CANARY = memory.POISON, memory.CANARY
 """Bytes of what nothing was written to, and of what lies around buffers. Both are NaN as float32 and as float16."""
 
 
@@ -36,9 +36,10 @@ class _Memory:
         for buffer in buffers:
             self._starts[buffer] = size
             size += -(buffer.bytes // -ALIGNMENT) * ALIGNMENT + CANARY_BYTES
-        whole = np.empty(size + ALIGNMENT, np.uint8)
-        begin = -whole.ctypes.data % ALIGNMENT
-        self._bytes = whole[begin : begin + size]
+        self._memory = memory.alloc(size)
+        block = memory.on_device.at(self._memory.ptr)
+        assert block is not None
+        self._bytes = block.bytes
         self._bytes[:] = CANARY
         for buffer in buffers:
             self.raw(buffer)[:] = _content(buffer, contents)
@@ -80,10 +81,11 @@ def run_launches(
     kernels.schedule.seed(seed)
     functions = Kernels(kernels)
     buffers = list(dict.fromkeys((*contents, *(buffer for launch in launches for buffer in launch.buffers()))))
-    memory = _Memory(buffers, contents)
+    held = _Memory(buffers, contents)
     for launch in launches:
         function = functions.function(launch.kernel, launch.shared)
-        arguments = tuple(map(memory.argument, launch.arguments))
+        arguments = tuple(map(held.argument, launch.arguments))
         function(launch.grid, (launch.block,), arguments, shared_mem=launch.shared)
-        memory.check(launch)
-    return {buffer: memory.raw(buffer).view(buffer.dtype).reshape(buffer.shape).copy() for buffer in buffers}
+        streams.synchronize_all()
+        held.check(launch)
+    return {buffer: held.raw(buffer).view(buffer.dtype).reshape(buffer.shape).copy() for buffer in buffers}

@@ -1,18 +1,21 @@
-"""`cupy.RawModule` and its functions, on the emulator: kernels run on the CPU, on memory that NumPy owns too."""
+"""`cupy.RawModule` and its functions, on the emulator: kernels run on the CPU, when it is their stream's turn."""
 
 import ctypes
+import math
 import mmap
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from cupy_standin import memory, streams
 from cupy_standin.compilation import compiled
 
 STATIC_SHARED, MOST_SHARED = 48 << 10, 227 << 10
 MOST_THREADS = 1024
+POINTER = ord("p")
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 STACK_BYTES = (64 << 10) + 1088
 """Of one thread. No multiple of 4096, so that the stacks do not fall on the same lines of the cache."""
@@ -49,22 +52,24 @@ class RawModule:
     """The kernels of a source. It is compiled at the first `get_function`."""
 
     def __init__(self, code: str, *, options: Sequence[str] = ()):
-        self._code, self._options = code, tuple(options)
-        self._library: ctypes.PyDLL | None = None
+        self.code, self._options = code, tuple(options)
+        self.library: ctypes.PyDLL | None = None
+        self.launched: set[str] = set()
 
     def get_function(self, name: str) -> "Function":
-        if self._library is None:
-            self._library = compiled(self._code, self._options)
-        if not hasattr(self._library, f"launch_{name}"):
+        if self.library is None:
+            streams.refuse_during_capture("loading a module")
+            self.library = compiled(self.code, self._options)
+        if not hasattr(self.library, f"launch_{name}"):
             raise CUDADriverError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
-        return Function(self._library, self._code, name)
+        return Function(self, self.library, name)
 
 
 class Function:
     """A kernel: call with the grid, the block, the arguments and the bytes of dynamic shared memory."""
 
-    def __init__(self, library: ctypes.PyDLL, code: str, name: str):
-        self.name, self._code = name, code
+    def __init__(self, module: RawModule, library: ctypes.PyDLL, name: str):
+        self.name, self._module = name, module
         self._launch = library[f"launch_{name}"]
         self._most_threads = library[f"most_threads_{name}"]()
         parameters = (_Parameter * 256)()
@@ -81,34 +86,46 @@ class Function:
             raise CUDADriverError(f"CUDA_ERROR_INVALID_VALUE: invalid argument: {size} bytes of shared memory")
         self._most_shared = size
 
-    def __call__(self, grid: tuple, block: tuple, args: Sequence[Any], *, shared_mem: int = 0) -> None:
-        self.prepared(grid, block, args, shared_mem)()
-
-    def prepared(self, grid: tuple, block: tuple, args: Sequence[Any], shared_mem: int) -> Callable[[], None]:
-        """What runs the kernel. Errors that CUDA reports at once are raised here; arguments are copied here."""
+    def __call__(
+        self, grid: tuple, block: tuple, args: Sequence[Any], *, shared_mem: int = 0, stream: Any = None
+    ) -> None:
+        """Queues it. What CUDA refuses at once is raised here; arguments are copied here."""
+        if self.name not in self._module.launched:
+            # CUDA loads a kernel when it is launched first.
+            (stream or streams.get_current_stream()).refuse(f"the first launch of {self.name}")
+            self._module.launched.add(self.name)
         grid, block = ((*sizes, 1, 1)[:3] for sizes in (grid, block))
-        if min(*grid, *block) < 1 or any(size > most for size, most in zip(grid, MOST_BLOCKS, strict=True)):
-            raise CUDADriverError(
-                f"CUDA_ERROR_INVALID_VALUE: invalid argument: {self.name}, grid {grid}, block {block}"
-            )
-        if np.prod(block) > min(self._most_threads, MOST_THREADS):
-            raise CUDADriverError(
-                f"CUDA_ERROR_INVALID_VALUE: {self.name} with {block} threads, at most {self._most_threads}"
-            )
-        if shared_mem > self._most_shared:
-            raise CUDADriverError(
-                f"CUDA_ERROR_INVALID_VALUE: {self.name} with {shared_mem} bytes of shared memory, "
-                f"max_dynamic_shared_size_bytes is {self._most_shared}"
-            )
+        self._check_sizes(grid, block, shared_mem)
         if len(args) != len(self._parameters):
             raise TypeError(f"{self.name} takes {len(self._parameters)} arguments, got {len(args)}")
-        values = [
-            ctypes.create_string_buffer(self._checked(number, argument, parameter), parameter.bytes)
-            for number, (argument, parameter) in enumerate(zip(args, self._parameters, strict=True))
+        pairs = list(zip(args, self._parameters, strict=True))
+        values = [self._checked(number, *pair) for number, pair in enumerate(pairs)]
+        addresses = [
+            int.from_bytes(value, "little")
+            for value, (_, one) in zip(values, pairs, strict=True)
+            if one.kind == POINTER
         ]
-        pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
-        # `values` and `args` are kept: what they hold is read when the kernel runs.
-        return lambda kept=(values, tuple(args)): self._run(grid, block, pointers, shared_mem)
+        blocks = [self._block(address) for address in addresses if address]
+        streams.enqueue(lambda: self._run(grid, block, values, shared_mem, blocks), stream)
+
+    def _check_sizes(self, grid: tuple, block: tuple, shared: int) -> None:
+        """Raises CUDADriverError for a launch that is too large or empty."""
+        problem = None
+        if min(*grid, *block) < 1 or any(size > most for size, most in zip(grid, MOST_BLOCKS, strict=True)):
+            problem = f"grid {grid}, block {block}"
+        elif math.prod(block) > min(self._most_threads, MOST_THREADS):
+            problem = f"{block} threads in a block, at most {self._most_threads}"
+        elif shared > self._most_shared:
+            problem = f"{shared} bytes of shared memory, max_dynamic_shared_size_bytes is {self._most_shared}"
+        if problem:
+            raise CUDADriverError(f"CUDA_ERROR_INVALID_VALUE: invalid argument: {self.name}: {problem}")
+
+    def _block(self, address: int) -> memory.Block:
+        """Where the address lies. Queued work keeps it, as on a GPU memory stays when it goes back to the pool."""
+        block = memory.on_device.at(address) or memory.pinned.at(address)
+        if block is None:
+            raise CUDADriverError(f"CUDA_ERROR_ILLEGAL_ADDRESS: {self.name}: no memory of the device at {address:#x}")
+        return block
 
     def _checked(self, number: int, argument: Any, parameter: _Parameter) -> bytes:
         """The argument's bytes. Raises TypeError where CUDA would read something else than what was meant."""
@@ -123,15 +140,19 @@ class Function:
             )
         return value
 
-    def _run(self, grid: tuple, block: tuple, pointers: ctypes.Array, shared: int) -> None:
+    def _run(self, grid: tuple, block: tuple, values: list[bytes], shared: int, blocks: list[memory.Block]) -> None:
+        buffers = [ctypes.create_string_buffer(value, len(value)) for value in values]
+        pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, buffers))
         message = ctypes.create_string_buffer(4096)
         launch = _Launch(grid, block, shared, schedule.getrandbits(64), _stacks_address, STACK_BYTES)
         launch.message, launch.message_bytes = ctypes.cast(message, ctypes.c_char_p), len(message)
         if self._launch(ctypes.byref(launch), pointers):
             raise EmulatorError(f"kernel {self.name}, {self._with_source(message.value.decode())}")
+        if not all(block.intact for block in blocks):
+            raise EmulatorError(f"kernel {self.name} wrote outside of the memory that it was given")
 
     def _with_source(self, text: str) -> str:
-        lines = self._code.splitlines()
+        lines = self._module.code.splitlines()
         numbers = sorted({int(number) for number in re.findall(r"line (\d+)", text)})
         return text + "".join(f"\n{number}: {lines[number - 1].strip()}" for number in numbers)
 
