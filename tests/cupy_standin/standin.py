@@ -15,7 +15,7 @@ PARTS = {
     "streams": {"cupy.cuda": ("Stream", "Event", "Graph", "get_current_stream", "get_elapsed_time")},
     "memory": {
         "cupy": ("get_default_memory_pool", "get_default_pinned_memory_pool"),
-        "cupy.cuda": ("MemoryPointer", "MemoryPool", "alloc", "alloc_pinned_memory", "set_allocator"),
+        "cupy.cuda": ("MemoryPointer", "MemoryPool", "UnownedMemory", "alloc", "alloc_pinned_memory", "set_allocator"),
         "cupy.cuda.memory": ("OutOfMemoryError", "MemoryPointer", "MemoryPool"),
     },
 }
