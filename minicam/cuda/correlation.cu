@@ -150,7 +150,7 @@ __device__ __forceinline__ void put_sums(const Correlation& s, const Branch& bra
 }
 
 // Adds the parts of sums that were split, in the order of the splits. A thread per position and four filters.
-extern "C" __global__ void __launch_bounds__(256) add_parts(CORRELATION) {
+extern "C" __global__ void __launch_bounds__(256, 4) add_parts(CORRELATION) {
     const int fours = (s.filters + 3) / 4, index = blockIdx.x * blockDim.x + threadIdx.x;
     const int m = index / fours, filter = index % fours * 4;
     if (m >= s.positions) return;
