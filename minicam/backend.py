@@ -78,3 +78,8 @@ def _has_driver() -> bool:
 def to_numpy(x: Array) -> np.ndarray:
     """x in main memory; x itself if it is there already."""
     return x if isinstance(x, np.ndarray) else x.get()
+
+
+def as_array(module: ModuleType, x: Any, dtype: Any = None) -> Array:
+    """x, anything that is like an array, as an array of that module, brought over from the other one's memory."""
+    return module.asarray(to_numpy(x) if module is np and array_module(x) is not np else x, dtype)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minicam.backend import array_module, to_numpy
 from minicam.errors import ImageError
 from minicam.images import as_image
 from minicam.network import Network
@@ -36,6 +37,8 @@ def samples(net: Network, image: Any) -> Iterator[Sample]:
     For sequences and volumes: an array (C, *space) or a batch (N, C, *space), taken as it is.
     Raises ImageError, or LayerError for arrays that do not fit the network.
     """
+    if array_module(image) is not np:
+        image = to_numpy(image)
     if is_batch(net, image):
         if len(image) == 0:
             raise ImageError(f"the batch of shape {image.shape} is empty")

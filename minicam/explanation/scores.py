@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array, as_array, to_numpy
 from minicam.errors import TargetError, close_names
 from minicam.graph import Graph
 from minicam.ops import ConvTranspose, Crop, Dropout, Flatten, Identity, LogSoftmax, Resize, Softmax
@@ -97,7 +97,7 @@ class Scores:
 
     def image_array(self, what: str, array: Any) -> np.ndarray:
         """`array` if it has the image's size; else TargetError."""
-        array = np.asarray(array)
+        array = as_array(np, array)
         self._check_alike(f"a {what} of shape {array.shape}", array.ndim)
         if array.shape != tuple(self.image_space):
             raise TargetError(f"the {what} has shape {array.shape}; the image has {tuple(self.image_space)}")

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minicam.backend import Array, array_module, to_numpy
+from minicam.backend import Array, array_module, as_array, to_numpy
 from minicam.errors import LayerError, MinicamError
 from minicam.graph import Parameters, Values
 from minicam.graph_text import graph_text
@@ -122,7 +122,7 @@ class Run:
         batch = self.batch(random)
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise LayerError(f"the batch of step {step} is a {type(batch).__name__}; expected (x, target)")
-        x, target = (self._module.asarray(array, np.float32) for array in batch)
+        x, target = (as_array(self._module, array, np.float32) for array in batch)
         if len(x) != len(target) or not len(x):
             raise LayerError(f"the batch of step {step} has {len(x)} samples and {len(target)} targets")
         self.network.graph.check_feeds({name: x})
