@@ -5,14 +5,12 @@ raises, since either is a mistake.
 """
 
 import ctypes
-import functools
-import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from cupy_standin.names import FUNCTIONS, METHODS, UFUNCS
+from cupy_standin import memory, streams
 
 SCALARS = (bool, int, float, complex, np.bool_, np.number)
 KINDS = "biufc"
@@ -20,27 +18,6 @@ KINDS = "biufc"
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
 )
-
-
-class Pointer:
-    """To a place in memory, which it keeps alive."""
-
-    def __init__(self, memory: Any, ptr: int):
-        self.mem, self.ptr = memory, ptr
-
-    def __add__(self, offset: int) -> "Pointer":
-        return Pointer(self.mem, self.ptr + offset)
-
-
-def allocated(size: int) -> Any:
-    """A pointer to so many bytes, which hold NaN."""
-    memory = np.full(size + 512, 0xFF, np.uint8)
-    return Pointer(memory, -(memory.ctypes.data // -512) * 512)
-
-
-def on_stream(stream: Any, blocking: bool, work: Callable[[], None]) -> None:
-    """Do the work when it is the stream's turn."""
-    work()
 
 
 def on_host(pointer: Any, shape: tuple[int, ...], dtype: np.dtype, strides: tuple[int, ...]) -> np.ndarray:
@@ -60,7 +37,7 @@ class ndarray:
     def __init__(self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C"):
         like = np.lib.stride_tricks.as_strided(np.empty(1, checked(dtype)), np.empty(shape, bool).shape)
         layout = np.empty_like(like, order=order)
-        self._pointer = allocated(layout.nbytes) if memptr is None else memptr
+        self._pointer = memory.alloc(layout.nbytes) if memptr is None else memptr
         self._array = on_host(self._pointer, layout.shape, layout.dtype, strides or layout.strides)
         self.base = None
 
@@ -96,7 +73,7 @@ class ndarray:
             raise TypeError(f"{out.dtype} array cannot be obtained from {self.dtype} array")
         elif out.shape != self.shape:
             raise ValueError(f"Shape mismatch. Expected shape: {self.shape}, actual shape: {out.shape}")
-        on_stream(stream, blocking, lambda: np.copyto(out, self._array))
+        memory.copy_out(out, self._array, stream, blocking)
         return out
 
     def set(self, arr: np.ndarray, stream: Any = None) -> None:
@@ -108,7 +85,7 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
-        on_stream(stream, stream is None, lambda: np.copyto(self._array, arr))
+        memory.copy_in(self._array, arr, stream)
 
     def item(self) -> Any:
         if self.size != 1:
@@ -151,17 +128,22 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> "ndarray":
-        return wrapped(self._array[checked_key(key)], self)
+        parts = checked_key(key)
+        if any(isinstance(part, np.ndarray) for part in parts):
+            streams.turn()
+        elif not any(part is Ellipsis for part in parts):
+            parts = (*parts, ...)  # with which NumPy gives a view, of a single element too
+        return wrapped(self._array[parts], self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key = checked_key(key)
-        parts = key if isinstance(key, tuple) else (key,)
+        parts = checked_key(key)
         if isinstance(value, np.ndarray) and value.ndim and not any(isinstance(part, np.ndarray) for part in parts):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         if not isinstance(value, (ndarray, np.ndarray, *SCALARS)):
             raise TypeError(f"Unsupported type {type(value)}")
+        streams.turn()
         with np.errstate(all="ignore"):
-            self._array[key] = value._array if isinstance(value, ndarray) else value
+            self._array[parts] = value._array if isinstance(value, ndarray) else value
 
     def fill(self, value: Any) -> None:
         self[...] = value
@@ -173,6 +155,7 @@ class ndarray:
     ) -> "ndarray":
         if casting is not None or subok is not None:
             raise TypeError("casting is not supported yet" if subok is None else "subok is not supported yet")
+        streams.turn()
         with np.errstate(all="ignore"):
             found = self._array.astype(checked(dtype), order, copy=copy)
         return self if found is self._array else wrapped(found)
@@ -215,8 +198,8 @@ def checked(dtype: Any) -> np.dtype:
     return dtype
 
 
-def checked_key(key: Any) -> Any:
-    """A key for NumPy. IndexError or ValueError where CuPy does not take it."""
+def checked_key(key: Any) -> tuple[Any, ...]:
+    """A key as a tuple for NumPy. IndexError or ValueError where CuPy does not take it."""
     parts = key if isinstance(key, tuple) else (key,)
     parts = tuple(np.array(part, int if part == [] else None) if isinstance(part, list) else part for part in parts)
     parts = tuple(part._array if isinstance(part, ndarray) else part for part in parts)
@@ -229,7 +212,7 @@ def checked_key(key: Any) -> Any:
         plain = isinstance(part, (int, slice, np.ndarray)) or part is None or part is Ellipsis
         if not plain and not (isinstance(part, np.integer) and not arrays):
             raise IndexError(f"only integers, slices and arrays are valid indices, not {type(part)}")
-    return parts if isinstance(key, tuple) else parts[0]
+    return parts
 
 
 def wrapped(found: Any, *sources: Any) -> Any:
@@ -249,118 +232,7 @@ def wrapped(found: Any, *sources: Any) -> Any:
 
 
 def from_host(found: np.ndarray) -> ndarray:
-    """A copy on the device, of the same layout."""
-    layout = np.empty_like(found)
-    new = ndarray(found.shape, found.dtype, strides=layout.strides)
-    new._array[...] = found
+    """A copy on the device, of the same layout, when it is the current stream's turn."""
+    new = ndarray(found.shape, found.dtype, strides=np.empty_like(found).strides)
+    memory.copy_in(new._array, found)
     return new
-
-
-def unwrapped(value: Any, host: bool = False) -> Any:
-    """An argument for NumPy. TypeError for a NumPy array, which no function takes, unless `host`."""
-    if isinstance(value, ndarray):
-        return value._array
-    if isinstance(value, np.ndarray) and not host:
-        raise TypeError(f"Unsupported type {type(value)}")
-    if isinstance(value, tuple | list):
-        return type(value)(unwrapped(one, host) for one in value)
-    if isinstance(value, dict):
-        return {name: unwrapped(one, host) for name, one in value.items()}
-    return value
-
-
-def arrays_in(values: Iterable[Any]) -> Iterator[ndarray]:
-    for value in values:
-        if isinstance(value, ndarray):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from arrays_in(value)
-
-
-def lifted(function: Callable[..., Any], name: str, parameters: str, host: bool = False) -> Callable[..., Any]:
-    """NumPy's function for these arrays, with CuPy's parameters. host: whether it takes NumPy arrays too."""
-    signature = inspect.signature(eval(f"lambda {parameters}: None"))
-
-    def call(*args: Any, **options: Any) -> Any:
-        bound = signature.bind(*args, **options)
-        given = [*bound.args, *bound.kwargs.values()]
-        first = args[0] if args else None
-        if not isinstance(first, ndarray | str) and not any(True for _ in arrays_in([first])):
-            raise TypeError(f"cupy.{name}: expected a cupy.ndarray first, got {type(first)}")
-        with np.errstate(all="ignore"):
-            found = function(*unwrapped(args, host), **unwrapped(options, host))
-        if isinstance(options.get("out"), ndarray):
-            return options["out"]
-        return wrapped(found, *arrays_in(given))
-
-    call.__name__, call.__qualname__ = name, name
-    call.__signature__ = signature
-    return call
-
-
-class ufunc:
-    """A universal function: of arrays on the device and scalars."""
-
-    def __init__(self, name: str):
-        self._function, self.name, self.__name__ = getattr(np, name), f"cupy_{name}", name
-        self.nin, self.nout = self._function.nin, self._function.nout
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        unknown = options.keys() - {"out", "dtype", "casting", "where"}
-        if unknown:
-            raise TypeError(f"Wrong arguments {unknown}")
-        out = options.get("out", args[self.nin] if len(args) > self.nin else None)
-        for value in (*args, *(() if out is None else (out,))):
-            if not isinstance(value, (ndarray, *SCALARS)):
-                raise TypeError(f"Unsupported type {type(value)}")
-        if out is not None and not isinstance(out, ndarray):
-            raise TypeError("Output arguments must be cupy.ndarray")
-        with np.errstate(all="ignore"):
-            found = self._function(*unwrapped(args), **unwrapped(options))
-        return wrapped(np.asarray(found)) if out is None else out
-
-    def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
-        if not isinstance(a, ndarray) or not isinstance(b, (ndarray, *SCALARS)):
-            raise TypeError(f"Unsupported type {type(a)} or {type(b)}")
-        self._function.at(a._array, checked_key(indices), unwrapped(b))
-
-
-UFUNC = {name: ufunc(name) for name in UFUNCS}
-
-BINARY = {
-    **{"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide"},
-    **{"mod": "remainder", "pow": "power", "matmul": "matmul", "lshift": "left_shift", "rshift": "right_shift"},
-    **{"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"},
-}
-COMPARISONS = {
-    **{"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
-}
-UNARY = {"abs": "absolute", "neg": "negative", "pos": "positive", "invert": "invert"}
-
-
-def _define(name: str, function: str, operands: Callable[[Any, Any], tuple[Any, Any]]) -> None:
-    own = UFUNC.get(function) or lifted(np.matmul, function, FUNCTIONS[function])
-    setattr(ndarray, f"__{name}__", lambda self, other: own(*operands(self, other)))
-
-
-def _define_in_place(name: str, function: str) -> None:
-    own = UFUNC[function]
-    setattr(ndarray, f"__i{name}__", lambda self, other: own(self, other, out=self))
-
-
-def _define_all() -> None:
-    for name, function in (BINARY | COMPARISONS).items():
-        _define(name, function, lambda own, other: (own, other))
-    for name, function in BINARY.items():
-        _define(f"r{name}", function, lambda own, other: (other, own))
-        if function in UFUNC:
-            _define_in_place(name, function)
-    for name, function in UNARY.items():
-        setattr(ndarray, f"__{name}__", functools.partialmethod(lambda self, own: own(self), UFUNC[function]))
-    for name, parameters in METHODS.items():
-        host = name == "take"  # whose indices may be on the host
-        signature = ", ".join(filter(None, ("self", parameters)))
-        setattr(ndarray, name, lifted(getattr(np.ndarray, name), name, signature, host))
-
-
-_define_all()

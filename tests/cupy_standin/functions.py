@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from cupy_standin import arrays
-from cupy_standin.arrays import UFUNC, checked, from_host, lifted, ndarray, wrapped
+from cupy_standin.arrays import checked, from_host, ndarray, wrapped
 from cupy_standin.names import FUNCTIONS, TYPES
+from cupy_standin.operations import UFUNC, arrays_in, lifted, ufunc
 
 
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False) -> Any:
@@ -23,8 +23,8 @@ def array(
     *,
     blocking: bool = False,
 ) -> ndarray:
-    if isinstance(obj, list | tuple) and any(True for _ in arrays.arrays_in(obj)):
-        obj = np.array([one.get() for one in arrays.arrays_in(obj)])  # a list of arrays on the device
+    if isinstance(obj, list | tuple) and any(True for _ in arrays_in(obj)):
+        obj = np.array([one.get() for one in arrays_in(obj)])  # a list of arrays on the device
     if isinstance(obj, ndarray):
         same = dtype is None or np.dtype(dtype) == obj.dtype
         found = obj if same and not copy else obj.astype(obj.dtype if dtype is None else dtype, order)
@@ -121,4 +121,4 @@ def namespace() -> dict[str, Any]:
     for name, parameters in FUNCTIONS.items():
         found[name] = lifted(getattr(np, name), name, parameters, host=name == "take")
     shared = {name: getattr(np, name) for name in TYPES}
-    return {**shared, **found, **UFUNC, "ufunc": arrays.ufunc, "abs": UFUNC["absolute"]}
+    return {**shared, **found, **UFUNC, "ufunc": ufunc, "abs": UFUNC["absolute"]}
