@@ -4,6 +4,7 @@ from minicam.conversion import convert
 from minicam.errors import (
     ConversionError,
     DeviceError,
+    DeviceMemoryError,
     ImageError,
     LayerError,
     MinicamError,
@@ -34,6 +35,7 @@ from minicam.images import read_image
 from minicam.network import Network
 from minicam.resizing import imresize
 from minicam.store import load, save, verify
+from minicam.streaming import explain_all, segment_all
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,7 @@ __all__ = [
     "Contrast",
     "ConversionError",
     "DeviceError",
+    "DeviceMemoryError",
     "Errors",
     "Explanation",
     "Graph",
@@ -62,6 +65,7 @@ __all__ = [
     "alpha_field",
     "convert",
     "explain",
+    "explain_all",
     "gradcam",
     "imresize",
     "linear_head",
@@ -69,6 +73,7 @@ __all__ = [
     "read_image",
     "save",
     "segment",
+    "segment_all",
     "verify",
     "why_empty",
 ]

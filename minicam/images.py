@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from minicam.errors import ImageError, MinicamError
 log = logging.getLogger("minicam")
 
 MAX_PIXELS = 100_000_000
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
 
 NO_IMAGES = {  # how files that are often taken for images begin
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
@@ -79,6 +81,27 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
             f"{path}: cannot be read ({type(error).__name__}: {error}); it has {path.stat().st_size} bytes and is "
             "probably truncated or damaged: make or fetch it again"
         ) from error
+
+
+def images_in(folder: str | os.PathLike[str], suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """The images in a folder, by their suffix, in the order of their names; hidden files are passed over.
+
+    Raises MinicamError, naming the folder, if it is none, cannot be read, or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MinicamError(f"{folder}: is not a folder; expected one with images")
+    try:
+        names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise MinicamError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    found = [path for path in names if path.suffix.lower() in suffixes]
+    if not found:
+        raise MinicamError(
+            f"{folder}: there are no images in it ({len(names)} other files or folders); "
+            f"expected files that end in {', '.join(suffixes)}"
+        )
+    return found
 
 
 def _content(start: bytes) -> str:

@@ -476,7 +476,9 @@ def test_command_reports_json(folder, net, capsys):
     assert [entry["class"] for entry in report["classes"]] == list(CLASSES)
     assert report["classes"][1] == {"class": "Road", "pixels": 0, "iou": None, "accuracy": None, "boundary_f1": None}
     assert report["classes"][2]["iou"] == found.class_iou[2]
-    assert report["frames"] == [{"frame": f"frame{i}", "boundary_f1": found.frame_boundary_f1[i]} for i in (0, 1)]
+    assert report["frames"] == [
+        {"frame": f"frame{i}", "boundary_f1": found.frame_boundary_f1[i], "device": "cpu"} for i in (0, 1)
+    ]
     assert (report["confusion"], report["left_out"], report["at"]) == (
         found.confusion.tolist(),
         found.left_out,

@@ -16,7 +16,7 @@ class Evaluation:
 
     classes: (C) names. frames: (F) names. confusion: (C, C) pixels of all frames, rows truth, columns prediction.
     left_out: pixels that are in no row. boundary: (F, C) boundary F1 of each class in each frame. at: at whose size the
-    labels were compared, "network" or "frame".
+    labels were compared, "network" or "frame". devices: (F) what computed them: "cpu" or "gpu (...)".
     """
 
     classes: tuple[str, ...]
@@ -25,6 +25,7 @@ class Evaluation:
     left_out: int
     boundary: np.ndarray
     at: str
+    devices: tuple[str, ...]
 
     @property
     def pixels(self) -> np.ndarray:
@@ -87,8 +88,10 @@ class Evaluation:
                 )
             ],
             "frames": [
-                {"frame": name, "boundary_f1": boundary}
-                for name, boundary in zip(self.frames, _values(self.frame_boundary_f1), strict=True)
+                {"frame": name, "boundary_f1": boundary, "device": device}
+                for name, boundary, device in zip(
+                    self.frames, _values(self.frame_boundary_f1), self.devices, strict=True
+                )
             ],
             "confusion": self.confusion.tolist(),
             "left_out": self.left_out,

@@ -17,18 +17,18 @@ from minicam.network import Network
 
 log = logging.getLogger("minicam")
 
-Fetch = Callable[[Array], Callable[[], np.ndarray]]
-"""Begins to bring an array into main memory; what it returns gives the copy once it is there."""
+Fetch = Callable[[Array], Callable[[int], np.ndarray]]
+"""Begins to bring an array (N, ...) into main memory; what it returns gives the n-th part, once it is there."""
 Work = Callable[[Network, list[Sample], Array, Fetch], list[Callable[[], Any]]]
-"""What is done with samples of one size, of which x (N, C, *space) is on the network's device: for each of them what
+"""What is done with samples of one size, whose x (N, C, *space) is on the network's device: for each of them what
 gives its result."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one sample: a value and the device that computed it, or an error."""
+    """What became of one sample: a value and the device that computed it, or an error. given: see `Sample`."""
 
-    sample: Sample | None
+    given: Any = None
     value: Any = None
     device: str = ""
     error: Exception | None = None
@@ -64,7 +64,7 @@ class Batches:
         """One for each sample, in order. An error among the samples is its own outcome."""
         for group in self._groups(samples):
             if isinstance(group, Exception):
-                self._waiting.append([partial(Outcome, None, error=group)])
+                self._waiting.append([partial(Outcome, error=group)])
             else:
                 self._waiting.append(self._begun(group))
             while len(self._waiting) > (self._transfers is not None):
@@ -73,7 +73,7 @@ class Batches:
             yield from (finish() for finish in self._waiting.popleft())
 
     def _groups(self, samples: Iterable[Sample | Exception]) -> Iterator[list[Sample] | Exception]:
-        """Samples of one shape and type that follow each other."""
+        """Samples of one size and type that follow each other."""
         group: list[Sample] = []
         for sample in samples:
             if group and (isinstance(sample, Exception) or not _alike(sample, group[0])):
@@ -96,7 +96,7 @@ class Batches:
         except Exception as error:
             memory = isinstance(error, DeviceMemoryError) or _is_cupys(error)
             if len(group) == 1 and not (memory and self._net.fallback):
-                return [partial(Outcome, group[0], error=_explained(error, group[0]))]
+                return [partial(Outcome, group[0].given, error=_explained(error, group[0]))]
             said = str(error)
         # From here on the error is gone, and with it the arrays that its traceback held.
         if not memory:
@@ -112,6 +112,7 @@ class Batches:
 
     def _on(self, net: Any, group: list[Sample]) -> Begun:
         if self._transfers is not None and net is self._net:
+            Kept.detach_all()
             x, fetch = self._transfers.upload([sample.x for sample in group]), self._transfers.download
         else:
             x, fetch = together(group), _fetch
@@ -122,11 +123,13 @@ class Batches:
     def _make_room(self) -> None:
         """Bring what the device still holds of earlier results into main memory."""
         self._waiting = deque([_settled(begun) for begun in self._waiting])
+        if self._transfers is not None:
+            self._transfers.settle()
         Kept.bring_all()
 
 
 def _finished(sample: Sample, finish: Callable[[], Any], device: str) -> Outcome:
-    return Outcome(sample, finish(), device)
+    return Outcome(sample.given, finish(), device)
 
 
 def _settled(begun: Begun) -> Begun:
@@ -138,12 +141,12 @@ def _itself(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _fetch(array: Array) -> Callable[[], np.ndarray]:
-    return partial(to_numpy, array)
+def _fetch(array: Array) -> Callable[[int], np.ndarray]:
+    return to_numpy(array).__getitem__
 
 
 def _alike(one: Sample, other: Sample) -> bool:
-    return one.x.shape == other.x.shape and one.x.dtype == other.x.dtype
+    return (one.x.shape, one.x.dtype, one.space) == (other.x.shape, other.x.dtype, other.space)
 
 
 def _is_cupys(error: Exception) -> bool:

@@ -14,7 +14,7 @@ class Kept:
     _elsewhere: ClassVar["weakref.WeakSet[Kept]"] = weakref.WeakSet()
 
     def __init__(self, array: Array):
-        self._array = array
+        self._array, self._own = array, False
         if not isinstance(array, np.ndarray):
             self._elsewhere.add(self)
 
@@ -29,6 +29,13 @@ class Kept:
         """Bring all that there are into main memory."""
         for kept in list(cls._elsewhere):
             kept.numpy()
+
+    @classmethod
+    def detach_all(cls) -> None:
+        """Copy what is still held on the device, so that the memory of the pass it came from serves another one."""
+        for kept in list(cls._elsewhere):
+            if not kept._own:
+                kept._array, kept._own = kept._array.copy(order="K"), True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Kept, (self.numpy(),)

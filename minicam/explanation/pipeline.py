@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array, array_module, to_numpy
 from minicam.errors import LayerError
 from minicam.explanation import passes
 from minicam.explanation.batches import Batches, Fetch
@@ -20,7 +21,6 @@ from minicam.explanation.result import CAM, Explanation
 from minicam.explanation.scores import LOGITS, Scores, score_kind
 from minicam.explanation.segmentation import label_layer, labels
 from minicam.explanation.targets import Class, Seed, Target, as_targets
-from minicam.graph import Values
 from minicam.network import Network
 from minicam.patches import Patch
 
@@ -101,69 +101,64 @@ class Explaining:
         layers, last, output = self._layers, self._reduction_layer, label_layer(net)
         keep = {last, *layers, *net.graph.reads([last], layers)} | ({output} if output else set())
         values = net.forward(x, keep)
-        parts = [self._part(net, sample, values, n) for n, sample in enumerate(group)]
-        seeds = [part.seeds for part in parts]
+        kind, space = score_kind(net.graph, last), group[0].space
+        scores = [Scores(values[last][n], kind, net.classes, space) for n in range(len(group))]
+        seeds = [[target.seed(own) for target in self._targets or _largest(own)] for own in scores]
+        maps = {layer: Maps(values[layer], len(seeds[0]), self._options) for layer in layers}
 
         def add(n: int, i: int, layer: str, gradient: Patch | Array) -> None:
-            parts[n].maps[layer].add(i, gradient)
+            maps[layer].add(n, i, gradient)
 
         plan = passes.planned(net.graph, values, seeds, last, layers, self._options.sums_will_do)
         for one in self._options.progress(plan) if self._options.progress else plan:
             passes.run(net, values, seeds, one, last, layers, add)
-        return [self._coming(net, part, values[output][n] if output else None, fetch) for n, part in enumerate(parts)]
+        arrays = {layer: maps[layer].finished(net, space) | {"scores": _numbers(seeds)} for layer in layers}
+        coming = {layer: {name: fetch(array) for name, array in found.items()} for layer, found in arrays.items()}
+        found = fetch(labels(net, values[output], space)) if output else None
 
-    def _part(self, net: Network, sample: Sample, values: Values, n: int) -> "_Part":
-        kind = score_kind(net.graph, self._reduction_layer)
-        scores = Scores(values[self._reduction_layer][n], kind, net.classes, sample.space)
-        seeds = [target.seed(scores) for target in self._targets or _largest(scores)]
-        maps = {layer: Maps(values[layer][n], len(seeds), self._options) for layer in self._layers}
-        return _Part(sample, scores, seeds, maps)
+        def finish(n: int) -> Explanation:
+            own = {layer: {name: array(n) for name, array in coming[layer].items()} for layer in coming}
+            cams = [self._cam(net, scores[n], seeds[n], n, maps[layer], layer, own[layer]) for layer in layers]
+            return Explanation(None if found is None else found(n), cams)
 
-    def _coming(self, net: Network, part: "_Part", output: Array | None, fetch: Fetch) -> Callable[[], Explanation]:
-        """What gives the explanation of one sample, whose arrays are on their way from here on."""
-        space = part.sample.space
-        found = None if output is None else fetch(labels(net, output, space))
-        fetched = {
-            layer: {name: fetch(array) for name, array in maps.finished(net, space).items()}
-            for layer, maps in part.maps.items()
-        }
+        return [partial(finish, n) for n in range(len(group))]
 
-        def finish() -> Explanation:
-            arrays = {layer: {name: array() for name, array in coming.items()} for layer, coming in fetched.items()}
-            cams = [self._cam(net, part, layer, arrays[layer]) for layer in self._layers]
-            return Explanation(None if found is None else found(), cams)
-
-        return finish
-
-    def _cam(self, net: Network, part: "_Part", layer: str, arrays: dict[str, np.ndarray]) -> CAM:
-        maps, seeds, options = part.maps[layer], part.seeds, self._options
+    def _cam(
+        self,
+        net: Network,
+        scores: Scores,
+        seeds: Sequence[Seed],
+        n: int,
+        maps: Maps,
+        layer: str,
+        arrays: dict[str, np.ndarray],
+    ) -> CAM:
+        """Of the n-th sample. arrays: what `maps` came to, and the scores."""
+        options = self._options
         return CAM(
             **arrays,
             feature_layer=layer,
             reduction_layer=self._reduction_layer,
             targets=tuple(seed.name for seed in seeds),
-            scores=np.array([seed.score for seed in seeds]),
             positions=np.array([seed.positions for seed in seeds]),
-            score_kind=part.scores.kind,
+            score_kind=scores.kind,
             method=options.method,
             truncated=options.truncate,
-            notes=_notes(net, part.scores, seeds, layer, self._reduction_layer, options),
+            notes=_notes(net, scores, seeds, layer, self._reduction_layer, options),
             marks=tuple(seed.mark for seed in seeds),
             classes=net.classes,
             colors=net.colors,
             device=net.device_name,
-            _activations=Kept(maps.activations),
-            _gradients=None if maps.gradients is None else Kept(maps.gradients),
+            _activations=Kept(maps.activations[n]),
+            _gradients=None if maps.gradients is None else Kept(maps.gradients[n]),
         )
 
 
-class _Part(NamedTuple):
-    """One sample between its forward pass and its maps."""
-
-    sample: Sample
-    scores: Scores
-    seeds: list[Seed]
-    maps: dict[str, Maps]
+def _numbers(seeds: Sequence[Sequence[Seed]]) -> Array:
+    """What is explained, (N, T) float64, where it was computed."""
+    xp = array_module(seeds[0][0].gradient.values)
+    numbers = [xp.asarray(seed.score, np.float64) for own in seeds for seed in own]
+    return xp.stack(numbers).reshape(len(seeds), -1)
 
 
 def _notes(

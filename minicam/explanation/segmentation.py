@@ -1,11 +1,12 @@
 """The label of every pixel."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array
+from minicam.backend import Array, array_module
 from minicam.errors import LayerError
 from minicam.explanation.batches import Batches, Fetch
 from minicam.explanation.defaults import has_extent
@@ -37,8 +38,8 @@ class Segmenting:
 
     def __call__(self, net: Network, group: Sequence[Sample], x: Array, fetch: Fetch) -> list[Callable[[], np.ndarray]]:
         """For each sample what gives its labels, (*space of the input) uint8."""
-        scores = net.forward(x, keep=[self._output])[self._output]
-        return [fetch(labels(net, scores[n], sample.space)) for n, sample in enumerate(group)]
+        found = fetch(labels(net, net.forward(x, keep=[self._output])[self._output], group[0].space))
+        return [partial(found, n) for n in range(len(group))]
 
 
 def label_layer(net: Network) -> str | None:
@@ -49,5 +50,7 @@ def label_layer(net: Network) -> str | None:
 
 
 def labels(net: Network, scores: Array, space: tuple[int, ...]) -> Array:
-    """scores (C, *cells) -> (*space) uint8."""
-    return imresize(net.largest_channel(scores), space, method="nearest")
+    """scores (N, C, *cells) -> (N, *space) uint8."""
+    each = [net.largest_channel(one) for one in scores]
+    found = array_module(each[0]).stack(each)
+    return imresize(found, space, method="nearest", axes=tuple(range(1, found.ndim)))

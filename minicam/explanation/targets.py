@@ -22,13 +22,14 @@ from minicam.patches import Patch, bounding_box, corner_of, whole
 class Seed(NamedTuple):
     """A target worked out for one sample.
 
-    name: as in titles. score: the number. positions: how many outputs it sums. gradient: of the score (C, *space).
+    name: as in titles. score: the number, or an array () where it was computed. positions: how many outputs it sums.
+    gradient: of the score (C, *space).
     mark: where it lies in the image, for pictures: (row, column), a mask (H, W), or None for everywhere.
     everywhere: whether the gradient is the same at every position.
     """
 
     name: str
-    score: float
+    score: float | Array
     positions: int
     gradient: Patch
     mark: Any = None
@@ -221,10 +222,10 @@ def _everywhere(scores: Scores, signs: dict[int, int], name: str) -> Seed:
     """The sum of signed channels over all positions."""
     xp = array_module(scores.values)
     gradient = xp.zeros((len(scores.values), *(1,) * len(scores.space)), scores.values.dtype)
-    score = 0.0
+    score: Array = 0.0  # of a GPU it stays there, as reading it would wait
     for c, sign in signs.items():
         gradient[c] = sign
-        score += sign * float(scores.values[c].sum(dtype=np.float64))
+        score = score + sign * scores.values[c].sum(dtype=np.float64)
     patch = whole(xp.broadcast_to(gradient, scores.values.shape), len(scores.space))
     return Seed(name, score, math.prod(scores.space), patch, everywhere=True)
 
