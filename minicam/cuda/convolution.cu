@@ -1,8 +1,8 @@
 // Correlation with plain multiplications and additions in float, for every GPU. See correlation.cu.
 //
-// weight: (taps * padded, filters padded to 4), zeros where padded. Each thread computes 8 x 8 sums: the rows 4 tm ... + 3
-// and BM / 2 + 4 tm ... + 3 of the tile, and columns likewise. While a block works on a chunk in shared memory, the next
-// chunk is on its way in registers.
+// weight: (taps * padded, filters padded to 4), zeros where padded. Each thread computes 8 x 8 sums: four neighbouring
+// rows and those 16 further on, four columns and those 32 further on. While a block works on a chunk in shared memory,
+// the next chunk is on its way in registers.
 //
 // Definitions: BM and BN (64 or 128), BK (8), RESIDENT (blocks at a time on one processor).
 
@@ -71,11 +71,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) correlate(CORREL
             store(stage + BK * X_PITCH + (w_k + i * PAIRS_AT_ONCE) * BN + w_column, next_w[i]);
     };
 
-    // Computing: the 8 x 4 threads of a warp lie next to each other, so that a quarter of a warp reads one vector of x
-    // and 8 neighbouring vectors of weights from shared memory: no two different words of a bank.
+    // Computing: a warp has 32 x 64 sums, its threads are 4 x 8. A quarter of a warp then reads one vector of x and 8
+    // neighbouring vectors of weights from shared memory: no two different words of a bank.
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int tm = warp / (BN / 64) * 4 + lane / 8, tn = warp % (BN / 64) * 8 + lane % 8;
-    Vector<4> sums[8][2] = {};
+    const int row = warp / (BN / 64) * 32 + lane / 8 * 4, column = warp % (BN / 64) * 64 + lane % 8 * 4;
+    Vector<4> sums[2][2][4] = {};  // of four filters, at four positions each
 
     fetch(first_chunk);
     keep(shared);
@@ -85,14 +85,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) correlate(CORREL
         if (chunk + 1 < chunks) fetch(first_chunk + chunk + 1);
 #pragma unroll
         for (int k = 0; k < BK; ++k) {
-            const float *x_line = stage + k * X_PITCH + 4 * tm, *w_line = stage + BK * X_PITCH + k * BN + 4 * tn;
-            const Vector<4> a[2] = {load<4>(x_line), load<4>(x_line + BM / 2)};
-            const Vector<4> b[2] = {load<4>(w_line), load<4>(w_line + BN / 2)};
+            const float *x_line = stage + k * X_PITCH + row, *w_line = stage + BK * X_PITCH + k * BN + column;
+            const Vector<4> a[2] = {load<4>(x_line), load<4>(x_line + 16)};
+            const Vector<4> b[2] = {load<4>(w_line), load<4>(w_line + 32)};
 #pragma unroll
             for (int i = 0; i < 8; ++i)
 #pragma unroll
                 for (int j = 0; j < 8; ++j) {
-                    float& sum = sums[i][j / 4].of[j % 4];
+                    float& sum = sums[i / 4][j / 4][i % 4].of[j % 4];
                     sum = fmaf(a[i / 4].of[i % 4], b[j / 4].of[j % 4], sum);
                 }
         }
@@ -100,12 +100,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) correlate(CORREL
         __syncthreads();
     }
 
+#pragma unroll 1
+    for (int part = 0; part < 8; ++part) {
+        Vector<4> two[2];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        const int m = first_row + i / 4 * (BM / 2) + 4 * tm + i % 4;
-        const Place place = place_of(s, m);
-#pragma unroll
-        for (int j = 0; j < 2; ++j)
-            put_sums(s, branch, partial, place, m, first_column + j * (BN / 2) + 4 * tn, sums[i][j]);
+        for (int i = 0; i < 16; ++i)
+            if (i / 2 == part) two[i % 2] = sums[i / 8][i / 4 % 2][i % 4];  // a register has no variable number
+        const Position position = position_of(s, first_row + row + part / 4 * 16 + part % 2 * 2);
+        put_sums(s, branch, partial, position, 1, first_column + column + part / 2 % 2 * 32, two);
     }
 }

@@ -20,6 +20,7 @@ constexpr int VECTORS = 4, VECTOR = 16 / sizeof(INPUT);  // vectors in a row of 
 constexpr int ROWS_AT_ONCE = THREADS / VECTORS;          // that the threads copy
 constexpr int STAGE = (BM + BN) * VECTORS;               // vectors
 constexpr int ROW_TILES = WM / 16, COLUMN_TILES = WN / 8;
+constexpr int LINES = 128 / WN, PITCH = WN + 16;  // of sums in shared memory: rows that a warp reads at once, and apart
 static_assert(BK == VECTORS * VECTOR && BM % ROWS_AT_ONCE == 0 && BN % ROWS_AT_ONCE == 0 && COLUMN_TILES % 2 == 0);
 
 // One thread's words of a row, as operands: of[part][step][0 and 1] are the elements t and t + 4 of a step.
@@ -141,15 +142,32 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) correlate(CORREL
                          words_of<sizeof(INPUT) == 4>(rows[(i * 16 + 8) * VECTORS]), columns);
     }
 
+    // Writing: 16 rows of a warp at a time go through shared memory, so that its threads write whole rows.
+    __syncthreads();
+    float* slab = reinterpret_cast<float*>(shared) + warp * 16 * PITCH;
+    const int filter = first_column + warp_column + lane % (WN / 4) * 4;
+    Position position = position_of(s, first_row + warp_row + lane / (WN / 4));
+#pragma unroll 1
+    for (int tile = 0; tile < ROW_TILES; ++tile) {
 #pragma unroll
-    for (int i = 0; i < 2 * ROW_TILES; ++i) {
-        const int m = first_row + warp_row + i * 8 + g;
-        const Place place = place_of(s, m);
+        for (int i = 0; i < ROW_TILES; ++i)
 #pragma unroll
-        for (int j = 0; j < COLUMN_TILES; j += 2) {
-            const float *left = sums[i / 2][j] + i % 2 * 2, *right = sums[i / 2][j + 1] + i % 2 * 2;
-            put_sums(s, branch, partial, place, m, first_column + warp_column + j * 8 + 4 * t,
-                     Vector<4>{left[0], left[1], right[0], right[1]});
+            for (int j = 0; j < COLUMN_TILES; ++j) {
+                if (i != tile) continue;  // a register has no variable number
+                const float(&sum)[4] = sums[i][j];
+                float* place = slab + g * PITCH + j / 2 * 16 + j % 2 * 2 + 4 * t;
+                store(place, Vector<2>{sum[0], sum[1]});
+                store(place + 8 * PITCH, Vector<2>{sum[2], sum[3]});
+            }
+        __syncwarp();
+#pragma unroll 1
+        for (int row = lane / (WN / 4); row < 16; row += 4 * LINES) {
+            Vector<4> lines[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) lines[i] = load<4>(slab + (row + i * LINES) * PITCH + lane % (WN / 4) * 4);
+            put_sums(s, branch, partial, position, LINES, filter, lines);
+            advance(s, position, 4 * LINES);
         }
+        __syncwarp();
     }
 }

@@ -46,18 +46,40 @@ struct Branch {
     : (index) == 1 ? Branch{weight1, bias1, y1, added1, mask1}       \
                    : Branch{weight2, bias2, y2, added2, mask2}
 
+// A position m of y.
+struct Position {
+    int m, sample, row, column;
+};
+
+__device__ __forceinline__ Position position_of(const Correlation& s, int m) {
+    const int line = m / s.y_columns;
+    return {m, line / s.y_rows, line % s.y_rows, m % s.y_columns};
+}
+
+__device__ __forceinline__ void advance(const Correlation& s, Position& position, int count) {
+    position.m += count;
+    position.column += count;
+    while (position.column >= s.y_columns) {
+        position.column -= s.y_columns;
+        if (++position.row == s.y_rows) {
+            position.row = 0;
+            ++position.sample;
+        }
+    }
+}
+
 // ---- where the sums begin
 
-// The pixel of x that the tap (0, 0) meets at position m. No tap leads from positions that do not exist into x.
+// The pixel of x that the tap (0, 0) meets at a position. No tap leads from positions that do not exist into x.
 struct Origin {
     int row, column, index;
 };
 
 __device__ __forceinline__ Origin origin_of(const Correlation& s, int m) {
     if (m >= s.positions) return {-(1 << 30), 0, 0};
-    const int line = m / s.y_columns;
-    const int row = line % s.y_rows * s.step_rows, column = m % s.y_columns * s.step_columns;
-    return {row, column, s.x.at(line / s.y_rows, row, column)};
+    const Position position = position_of(s, m);
+    const int row = position.row * s.step_rows, column = position.column * s.step_columns;
+    return {row, column, s.x.at(position.sample, row, column)};
 }
 
 // tap: its row, its column and where that leads in x, in elements.
@@ -86,67 +108,101 @@ __device__ __forceinline__ int chunks_of(const Correlation& s) { return (s.taps 
 
 // ---- where they end
 
-template <int N> __device__ __forceinline__ Vector<N> load(const void* from, const Maps& maps, int index) {
-    return maps.half ? load<N>(static_cast<const half_bits*>(from) + index)
-                     : load<N>(static_cast<const float*>(from) + index);
+template <int N, int COUNT, typename T>
+__device__ __forceinline__ void load_all(Vector<N> (&vectors)[COUNT], const T* from, const int (&places)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i)
+        if (places[i] >= 0) vectors[i] = load<N>(from + places[i]);
 }
 
-template <int N>
-__device__ __forceinline__ void store(void* to, const Maps& maps, int index, const Vector<N>& vector) {
-    if (maps.half)
-        store(static_cast<half_bits*>(to) + index, vector);
-    else
-        store(static_cast<float*>(to) + index, vector);
+template <int N, int COUNT, typename T>
+__device__ __forceinline__ void store_all(T* to, const int (&places)[COUNT], const Vector<N> (&vectors)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i)
+        if (places[i] >= 0) store(to + places[i], vectors[i]);
 }
 
-// A position in what is written and in what is read with it, in elements.
-struct Place {
-    int y, added, mask;
+// N filters at COUNT positions in feature maps.
+template <int N, int COUNT> struct Several {
+    const Maps& maps;
+    int places[COUNT];  // in elements; -1 for positions that do not exist
+
+    __device__ __forceinline__ Several(const Correlation& s, const Maps& of, Position position, int apart, int filter)
+        : maps(of) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i, advance(s, position, apart)) {
+            const int place = maps.pitches.at(position.sample, position.row, position.column) + filter;
+            places[i] = position.m < s.positions ? place : -1;
+        }
+    }
+    // All are read before one is used, so that their ways through memory overlap.
+    __device__ __forceinline__ void load(Vector<N> (&vectors)[COUNT], const void* from) const {
+        if (maps.half)
+            load_all(vectors, static_cast<const half_bits*>(from), places);
+        else
+            load_all(vectors, static_cast<const float*>(from), places);
+    }
+    __device__ __forceinline__ void store(void* to, const Vector<N> (&vectors)[COUNT]) const {
+        if (maps.half)
+            store_all(static_cast<half_bits*>(to), places, vectors);
+        else
+            store_all(static_cast<float*>(to), places, vectors);
+    }
 };
 
-__device__ __forceinline__ Place place_of(const Correlation& s, int m) {
-    const int column = m % s.y_columns, line = m / s.y_columns, row = line % s.y_rows, sample = line / s.y_rows;
-    return {s.y.pitches.at(sample, row, column), s.added.pitches.at(sample, row, column),
-            s.mask.pitches.at(sample, row, column)};
-}
-
-template <int N>
-__device__ __forceinline__ void finish(const Correlation& s, const Branch& branch, const Place& place, int filter,
-                                       Vector<N> sum) {
-    if (branch.bias) add(sum, load<N>(branch.bias + filter));
-    if (branch.added) add(sum, load<N>(branch.added, s.added, place.added + filter));
+// Writes what follows from the sums of N filters at COUNT positions, `apart` from each other.
+template <int N, int COUNT>
+__device__ __forceinline__ void finish(const Correlation& s, const Branch& branch, const Position& first, int apart,
+                                       int filter, Vector<N> (&sums)[COUNT]) {
+    Vector<N> others[COUNT] = {}, masks[COUNT] = {}, bias = {};
+    if (branch.added) Several<N, COUNT>(s, s.added, first, apart, filter).load(others, branch.added);
+    if (branch.mask) Several<N, COUNT>(s, s.mask, first, apart, filter).load(masks, branch.mask);
+    if (branch.bias) bias = load<N>(branch.bias + filter);
 #pragma unroll
-    for (int i = 0; i < N; ++i) sum.of[i] = s.rectify ? rectified(sum.of[i]) : sum.of[i];
-    if (branch.mask) {
-        const Vector<N> mask = load<N>(branch.mask, s.mask, place.mask + filter);
+    for (int i = 0; i < COUNT; ++i) {
+        add(sums[i], bias);
+        add(sums[i], others[i]);
 #pragma unroll
-        for (int i = 0; i < N; ++i) sum.of[i] = mask.of[i] > 0 ? sum.of[i] : 0;
+        for (int j = 0; j < N; ++j) {
+            float& sum = sums[i].of[j];
+            if (s.rectify) sum = rectified(sum);
+            if (branch.mask) sum = masks[i].of[j] > 0 ? sum : 0;
+        }
     }
-    store(branch.y, s.y, place.y + filter, sum);
+    Several<N, COUNT>(s, s.y, first, apart, filter).store(branch.y, sums);
 }
 
-// Four filters, or as many of them as there are.
-__device__ __forceinline__ void finish_four(const Correlation& s, const Branch& branch, const Place& place, int filter,
-                                            const Vector<4>& sums) {
-    if (s.vectors && filter + 4 <= s.filters) return finish(s, branch, place, filter, sums);
+// The same for four filters, or as many of them as there are.
+template <int COUNT>
+__device__ __forceinline__ void finish_four(const Correlation& s, const Branch& branch, const Position& first, int apart,
+                                            int filter, Vector<4> (&sums)[COUNT]) {
+    if (s.vectors && filter + 4 <= s.filters) return finish(s, branch, first, apart, filter, sums);
+#pragma unroll 1
+    for (int j = 0; j < min(4, s.filters - filter); ++j) {
+        Vector<1> one[COUNT];
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-        if (filter + i < s.filters) finish(s, branch, place, filter + i, Vector<1>{sums.of[i]});
+        for (int i = 0; i < 4 * COUNT; ++i)
+            if (i % 4 == j) one[i / 4].of[0] = sums[i / 4].of[i % 4];  // a register has no variable number
+        finish(s, branch, first, apart, filter + j, one);
+    }
 }
 
-// The partial sums of a split, (branches * splits, positions, filters padded to 4).
+// Partial sums of splits, (branches * splits, positions, filters padded to 4).
 __device__ __forceinline__ float* part(const Correlation& s, float* partial, int split, int m, int filter) {
     return partial + ((split * s.positions + m) * ((s.filters + 3) / 4 * 4) + filter);
 }
 
-// What a thread does with its sums.
-__device__ __forceinline__ void put_sums(const Correlation& s, const Branch& branch, float* partial, const Place& place,
-                                         int m, int filter, const Vector<4>& sums) {
-    if (m >= s.positions || filter >= s.filters) return;
-    if (s.splits > 1)
-        store(part(s, partial, blockIdx.z, m, filter), sums);
-    else
-        finish_four(s, branch, place, filter, sums);
+// What a thread does with sums.
+template <int COUNT>
+__device__ __forceinline__ void put_sums(const Correlation& s, const Branch& branch, float* partial,
+                                         const Position& first, int apart, int filter, Vector<4> (&sums)[COUNT]) {
+    if (filter >= s.filters) return;
+    if (s.splits == 1) return finish_four(s, branch, first, apart, filter, sums);
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const int m = first.m + i * apart;
+        if (m < s.positions) store(part(s, partial, blockIdx.z, m, filter), sums[i]);
+    }
 }
 
 // Adds the parts of sums that were split, in the order of the splits. A thread per position and four filters.
@@ -154,8 +210,8 @@ extern "C" __global__ void __launch_bounds__(256, 4) add_parts(CORRELATION) {
     const int fours = (s.filters + 3) / 4, index = blockIdx.x * blockDim.x + threadIdx.x;
     const int m = index / fours, filter = index % fours * 4;
     if (m >= s.positions) return;
-    Vector<4> sums = load<4>(part(s, partial, blockIdx.z * s.splits, m, filter));
+    Vector<4> sums[1] = {load<4>(part(s, partial, blockIdx.z * s.splits, m, filter))};
     for (int split = 1; split < s.splits; ++split)
-        add(sums, load<4>(part(s, partial, blockIdx.z * s.splits + split, m, filter)));
-    finish_four(s, CHOOSE(blockIdx.z), place_of(s, m), filter, sums);
+        add(sums[0], load<4>(part(s, partial, blockIdx.z * s.splits + split, m, filter)));
+    finish_four(s, CHOOSE(blockIdx.z), position_of(s, m), 0, filter, sums);
 }
