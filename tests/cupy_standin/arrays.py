@@ -13,8 +13,8 @@ import numpy as np
 from cupy_standin import memory, streams
 
 SCALARS = (bool, int, float, complex, np.bool_, np.number)
-KINDS = "biufc"
-"""The kinds of dtypes that an array on the device may have."""
+TYPES = "?bBhHiIlLqQefdFD"
+"""The characters of the dtypes that an array on the device may have."""
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
 )
@@ -191,9 +191,9 @@ class ndarray:
 
 
 def checked(dtype: Any) -> np.dtype:
-    """A dtype that a device can hold. TypeError for others, such as object and str."""
+    """A dtype that a device can hold. ValueError for others, such as object and str."""
     dtype = np.dtype(dtype)
-    if dtype.kind not in KINDS or dtype.itemsize > 16:
+    if dtype.char not in TYPES:
         raise ValueError(f"Unsupported dtype {dtype}")
     return dtype
 

@@ -79,14 +79,18 @@ class Device:
     @property
     def mem_info(self) -> tuple[int, int]:
         """Bytes free, and in all."""
+        from cupy_standin import memory
+
         total = runtime.properties["totalGlobalMem"]
-        return total, total
+        return total - memory.get_default_memory_pool().total_bytes(), total
 
     def use(self) -> "Device":
         return self
 
     def synchronize(self) -> None:
-        pass
+        from cupy_standin import streams
+
+        streams.synchronize_all()
 
     def __enter__(self) -> "Device":
         return self

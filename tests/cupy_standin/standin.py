@@ -1,6 +1,5 @@
 """Putting the stand-in where `import cupy` finds it."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +7,20 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from cupy_standin import device, functions
+from cupy_standin import device, functions, kernels, memory, streams
 
-PARTS = {
-    "kernels": {"cupy": ("RawModule",), "cupy.cuda.driver": ("CUDADriverError",)},
-    "streams": {"cupy.cuda": ("Stream", "Event", "Graph", "get_current_stream", "get_elapsed_time")},
-    "memory": {
-        "cupy": ("get_default_memory_pool", "get_default_pinned_memory_pool"),
-        "cupy.cuda": ("MemoryPointer", "MemoryPool", "UnownedMemory", "alloc", "alloc_pinned_memory", "set_allocator"),
-        "cupy.cuda.memory": ("OutOfMemoryError", "MemoryPointer", "MemoryPool"),
-    },
+PLACES = {
+    "cupy": (kernels.RawModule, memory.get_default_memory_pool),
+    "cupy.cuda": (
+        *(device.Device, kernels.Function, streams.Stream, streams.Event, streams.Graph, streams.get_current_stream),
+        *(streams.get_elapsed_time, memory.MemoryPointer, memory.MemoryPool, memory.UnownedMemory, memory.alloc),
+        memory.alloc_pinned_memory,
+    ),
+    "cupy.cuda.driver": (kernels.CUDADriverError,),
+    "cupy.cuda.memory": (memory.OutOfMemoryError, memory.MemoryPointer, memory.MemoryPool),
+    "cupyx": (),
 }
-"""Module of this package -> where what it defines belongs."""
+"""Module -> what belongs there."""
 
 
 @contextmanager
@@ -36,7 +37,9 @@ def install(devices: int = 1, error: tuple[int, str, str] | None = None, **prope
     sys.modules.update(modules)
     try:
         yield modules["cupy"]
+        streams.synchronize_all()  # so that what nobody waited for is found here, if it fails
     finally:
+        memory.get_default_memory_pool().set_limit(size=0)
         for name in [name for name in sys.modules if name.split(".")[0] in ("cupy", "cupyx")]:
             del sys.modules[name]
         sys.modules.update(before)
@@ -44,19 +47,14 @@ def install(devices: int = 1, error: tuple[int, str, str] | None = None, **prope
 
 def built() -> dict[str, ModuleType]:
     """Name -> module, as they shall be in sys.modules."""
-    cupy, cuda, cupyx = ModuleType("cupy"), ModuleType("cupy.cuda"), ModuleType("cupyx")
-    vars(cupy).update(functions.namespace(), cuda=cuda, __version__="14.2.0", __path__=[])
-    cupy.__spec__ = ModuleSpec("cupy", None)
+    modules = {name: ModuleType(name) for name in PLACES}
+    for name, values in PLACES.items():
+        vars(modules[name]).update({value.__name__: value for value in values}, __path__=[])
+        if "." in name:
+            owner, _, own = name.rpartition(".")
+            setattr(modules[owner], own, modules[name])
+    cupy, cuda = modules["cupy"], modules["cupy.cuda"]
+    vars(cupy).update(functions.namespace(), __version__="14.2.0", __spec__=ModuleSpec("cupy", None))
+    cuda.runtime = device.runtime
     cupy.is_available = cuda.is_available = lambda: device.runtime.error is None and device.runtime.devices > 0
-    vars(cuda).update(runtime=device.runtime, Device=device.Device, __path__=[])
-    modules = {"cupy": cupy, "cupy.cuda": cuda, "cupyx": cupyx}
-    for part, places in PARTS.items():
-        if importlib.util.find_spec(f"cupy_standin.{part}") is None:
-            continue
-        source = importlib.import_module(f"cupy_standin.{part}")
-        for place, names in places.items():
-            if place not in modules:
-                modules[place] = ModuleType(place)
-                setattr(modules["cupy.cuda"], place.rsplit(".", 1)[1], modules[place])
-            vars(modules[place]).update({name: getattr(source, name) for name in names if hasattr(source, name)})
     return modules
