@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicam import summary
-from minicam.backend import Array, array_module, device_module, to_numpy
+from minicam.backend import Array, array_module, as_array, device_module
 from minicam.engine import PlainGraph
 from minicam.errors import LayerError, MinicamError
 from minicam.graph import Graph, Parameters, Values
@@ -53,7 +53,7 @@ class Network:
         self.threads = threads
         self._module = device_module(device)
         self._may_use_cpu = device == "auto"
-        self._stored = {layer: dict(arrays) for layer, arrays in parameters.items()}
+        self._stored = {k: {name: as_array(np, a) for name, a in arrays.items()} for k, arrays in parameters.items()}
         self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
         self._engines: dict[np.dtype, Any] = {}
 
@@ -83,9 +83,8 @@ class Network:
         choice to us and it fell on the GPU."""
         if self._module is np or not self._may_use_cpu:
             return None
-        parameters = {k: {name: to_numpy(a) for name, a in arrays.items()} for k, arrays in self._stored.items()}
         precision = "exact" if self.precision == "exact" else "fast"
-        return Network(self.graph, parameters, self.classes, self.colors, "cpu", precision, self.threads)
+        return Network(self.graph, self._stored, self.classes, self.colors, "cpu", precision, self.threads)
 
     def parameters(self, dtype: np.dtype | type = np.float32) -> dict[str, dict[str, Array]]:
         """layer -> parameter -> array of the given type, on the network's device. Cast once and then shared."""
@@ -189,7 +188,7 @@ class Network:
 
     def _checked(self, name: str, x: Array) -> Array:
         """x on the network's device; LayerError if it cannot be the value of that layer."""
-        x = self._module.asarray(x)
+        x = as_array(self._module, x)
         if x.dtype.kind not in "fiub":
             raise LayerError(f"{name!r} was given values of type {x.dtype}; expected numbers")
         if math.prod(x.shape) == 0:
@@ -206,7 +205,7 @@ class Network:
         return next(iter(values.feeds.values())).dtype
 
     def _cast_seeds(self, seeds: Mapping[str, Array], dtype: np.dtype) -> dict[str, Array]:
-        return {name: self._module.asarray(seed, dtype) for name, seed in seeds.items()}
+        return {name: as_array(self._module, seed, dtype) for name, seed in seeds.items()}
 
 
 def check_parameters(graph: Graph, parameters: Mapping[str, Mapping[str, Array]]) -> None:
