@@ -42,16 +42,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--layers", nargs="+", metavar="LAYER", help="feature layers; several give a grid of maps")
     sub.add_argument("--reduction", metavar="LAYER", help="the layer whose output is explained (default: the last)")
     _network_options(sub)
+    _speed_options(sub)
 
     sub = command(segment, "label every pixel")
     _image_arguments(sub)
     _network_options(sub)
+    _speed_options(sub)
 
     sub = command(evaluate, "compare the network's labels with those of a folder of labelled frames")
     sub.add_argument("folder", metavar="FOLDER", help="with images/NAME.jpg or .png and labels/NAME.png")
     sub.add_argument("--ignored", type=int, metavar="N", help="label to leave out (default: the number of classes)")
     sub.add_argument("--at", choices=("network", "frame"), default="network", help="the size to compare at")
     _network_options(sub)
+    _speed_options(sub)
 
     sub = command(layers, "show the table of layers")
     sub.add_argument("weights", nargs="?", metavar="WEIGHTS", help="default: the bundled CamVid network")
@@ -100,13 +103,34 @@ def _size(text: str) -> int | None:
 
 
 def _image_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="default: the street that comes along")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE",
+        help="or a folder of images; default: the street that comes along",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="file to write; for several images a folder")
 
 
 def _network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="default: the bundled CamVid network")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+
+
+def _speed_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("exact", "fast", "tf32", "fp16"),
+        default="fast",
+        help="fast: float32; exact: by the plain definitions; tf32, fp16: faster and coarser, on a GPU",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="images of one size to compute together (default: 1 on a CPU, 8 on a GPU)",
+    )
 
 
 if __name__ == "__main__":

@@ -2,75 +2,94 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from minicam.commands.terminal import DONE, SOME_FAILED, complain, progress
-from minicam.errors import ImageError, LayerError, MinicamError, TargetError, close_names
+from minicam.commands.terminal import DONE, SOME_FAILED, complain, loaded, progress
+from minicam.errors import DeviceMemoryError, ImageError, LayerError, MinicamError, TargetError, close_names
+from minicam.images import images_in
 
 
 def explain(options: argparse.Namespace) -> int:
     """Maps of the classes (or of a pixel) at the layers asked for, as one picture per image."""
-    import minicam as mc
     from minicam import figures
+    from minicam.explanation.pipeline import Explaining
 
-    net = mc.load(options.weights, device=options.device)
+    net = loaded(options)
     _check_names(net, options)
 
-    def one(image: Path, output: Path) -> dict[str, Any]:
-        pixels = mc.read_image(image)
-        explained = mc.explain(net, pixels, _targets(options), options.layers, options.reduction)
+    def one(pixels: Any, explained: Any, output: Path) -> dict[str, Any]:
         figures.save_figure(explained.figure(pixels), output)
         return {"output": str(output), **_shares(net, explained.labels), "maps": _maps(explained)}
 
-    return _for_each(options, "_explained.png", one, _told_maps)
+    work = Explaining(net, _targets(options), options.layers, options.reduction)
+    return _for_each(net, work, options, "_explained.png", one, _told_maps)
 
 
 def segment(options: argparse.Namespace) -> int:
     """The labels of each image: a picture with legend, and the label map itself beside it."""
-    import minicam as mc
     from minicam import figures
+    from minicam.explanation.segmentation import Segmenting
 
-    net = mc.load(options.weights, device=options.device)
+    net = loaded(options)
 
-    def one(image: Path, output: Path) -> dict[str, Any]:
-        pixels = mc.read_image(image)
-        labels = mc.segment(net, pixels)
+    def one(pixels: Any, labels: Any, output: Path) -> dict[str, Any]:
         label_map = output.with_name(f"{output.stem}_labels.png")
         figures.save_label_map(labels, label_map)
         figures.save_figure(figures.label_figure(pixels, labels, net.classes, net.colors), output)
         return {"output": str(output), "label_map": str(label_map), **_shares(net, labels)}
 
-    return _for_each(options, "_segmented.png", one, _told_shares)
+    return _for_each(net, Segmenting(net), options, "_segmented.png", one, _told_shares)
 
 
 def _for_each(
+    net: Any,
+    work: Any,
     options: argparse.Namespace,
     suffix: str,
-    one: Callable[[Path, Path], dict[str, Any]],
+    one: Callable[[Any, Any, Path], dict[str, Any]],
     told: Callable[[dict[str, Any]], str],
 ) -> int:
-    """Run `one` on every image; an image that fails is reported, and the others go on."""
-    status = DONE
-    for image, output in progress(_outputs(options, suffix), options.json):
-        try:
-            result = {"image": str(image), **one(image, output)}
-        except (ImageError, TargetError) as error:
-            status = SOME_FAILED
-            if options.json:
-                print(json.dumps({"image": str(image), "error": str(error)}), flush=True)
-            complain(error, status)
-        else:
-            print(json.dumps(result) if options.json else told(result), flush=True)
+    """`work` for every image, and `one` with its pixels, what came of it, and the file to write. An image that fails is
+    reported, and the others go on."""
+    from minicam.streaming import outcomes
+
+    status, pairs = DONE, _outputs(options, suffix)
+    with closing(outcomes(net, [image for image, _ in pairs], work, options.batch, _read)) as found:
+        for (image, output), outcome in zip(progress(pairs, options.json), found, strict=True):
+            try:
+                result = {"image": str(image), "device": outcome.device}
+                result |= one(outcome.given, outcome.result(), output)
+            except (ImageError, TargetError, DeviceMemoryError) as error:
+                status = SOME_FAILED
+                if options.json:
+                    print(json.dumps({"image": str(image), "error": str(error)}), flush=True)
+                complain(error, status)
+            else:
+                print(json.dumps(result) if options.json else told(result), flush=True)
     return status
 
 
+def _read(net: Any, image: Path) -> Any:
+    """The sample of an image, which brings the pixels along."""
+    from minicam.explanation.inputs import single_sample
+    from minicam.images import read_image
+
+    pixels = read_image(image)
+    return replace(single_sample(net, pixels), given=pixels)
+
+
 def _outputs(options: argparse.Namespace, suffix: str) -> list[tuple[Path, Path]]:
-    """Each image with the file to write for it: OUT itself for one image, a file in the folder OUT for several."""
-    images = options.images or [_example()]
-    if options.output and len(images) == 1 and not options.output.is_dir():
+    """Each image with the file to write for it: OUT itself for one image, a file in the folder OUT for several. Of a
+    folder these are all the images in it."""
+    given = options.images or [_example()]
+    images = [image for path in given for image in (images_in(path) if path.is_dir() else [path])]
+    if options.output and given == images and len(images) == 1 and not options.output.is_dir():
         outputs = [options.output]
     else:
         folder = options.output or Path()
@@ -78,11 +97,13 @@ def _outputs(options: argparse.Namespace, suffix: str) -> list[tuple[Path, Path]
             raise MinicamError(f"{folder}: is a file; for several images expected a folder")
         folder.mkdir(parents=True, exist_ok=True)
         outputs = [folder / (image.stem + suffix) for image in images]
+    times, read = Counter(outputs), {image.resolve() for image in images}
     for image, output in zip(images, outputs, strict=True):
-        if outputs.count(output) > 1:
+        if times[output] > 1:
             raise MinicamError(f"{output}: several images would be written to it; rename them or run them one by one")
-        if output.exists() and image.exists() and output.samefile(image):
-            raise MinicamError(f"{output}: is the image itself; choose another name with -o")
+        if output.resolve() in read:
+            what = "the image itself" if output.resolve() == image.resolve() else "another of the images"
+            raise MinicamError(f"{output}: is {what}; choose another name with -o")
     return list(zip(images, outputs, strict=True))
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from minicam.commands.terminal import DONE, SOME_FAILED, complain, progress
+from minicam.commands.terminal import DONE, SOME_FAILED, complain, loaded, progress
 from minicam.errors import ImageError
 
 
@@ -36,13 +36,12 @@ def verify(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Compare the network's labels with those of a folder of labelled frames; a bad frame stops it before it starts."""
-    import minicam as mc
     from minicam import evaluation
 
-    net = mc.load(options.weights, device=options.device)
+    net = loaded(options)
     try:
         frames = evaluation.labelled_frames(options.folder, evaluation.class_count(net), options.ignored)
-        found = evaluation.evaluate(net, progress(frames, options.json), options.ignored, options.at)
+        found = evaluation.evaluate(net, progress(frames, options.json), options.ignored, options.at, options.batch)
     except ImageError as error:
         return complain(error, SOME_FAILED)
     print(json.dumps(found.report()) if options.json else found.table())
