@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from launches import run_launches
 
-from minicam.cuda import layout, softmax, upsampling
+from minicam.cuda import layout, maps, pooling, softmax, sums, upsampling
 from minicam.cuda.buffers import FLOAT, HALF, Buffer, FeatureMaps, Launch, Place, constant, feature_maps
 from minicam.errors import LayerError
-from minicam.ops import BatchNorm, ConvTranspose, Relu, Softmax
+from minicam.ops import BatchNorm, Conv, ConvTranspose, MaxPool, Relu, Softmax
+from minicam.resizing import imresize, resize_weights
 
 ROUNDING = {FLOAT: 2.0**-24, HALF: 2.0**-11}
 """The largest relative error of one rounding to the type."""
@@ -72,16 +73,16 @@ def results(launches: Sequence[Launch], contents: Mapping[Buffer, np.ndarray], *
         assert array.tobytes() == second[buffer].tobytes(), f"{buffer} depends on the order of threads"
         assert buffer not in contents or array.tobytes() == contents[buffer].tobytes(), f"{buffer} was an input"
     arrays = []
-    for maps in found:
-        if isinstance(maps, Buffer):
-            arrays.append(first[maps] if maps.dtype == np.uint8 else first[maps].astype(np.float64))
+    for result in found:
+        if isinstance(result, Buffer):
+            arrays.append(first[result] if result.dtype == np.uint8 else first[result].astype(np.float64))
             continue
-        flat = first[maps.place.buffer].reshape(-1)
+        flat = first[result.place.buffer].reshape(-1)
         others = np.ones(len(flat), bool)
-        others[elements(maps)] = False
-        bits = flat[others].view(BYTES[maps.dtype])
+        others[elements(result)] = False
+        bits = flat[others].view(BYTES[result.dtype])
         assert (bits == np.iinfo(bits.dtype).max).all(), "wrote next to the channels of the result"
-        arrays.append(flat[elements(maps)].astype(np.float64))
+        arrays.append(flat[elements(result)].astype(np.float64))
     return arrays
 
 
@@ -102,7 +103,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, dtype=FLOAT, units: fl
         (3, 8, HALF, (0, 0), (0, 0)),
         (1, 4, FLOAT, (1, 0), (2, 0)),
         (33, 36, FLOAT, (0, 2), (1, 3)),
-        (40, 40, HALF, (0, 0), (0, 0)),
+        (40, 40, FLOAT, (0, 0), (0, 0)),
     ],
 )
 def test_channels_first_arrays_become_channels_last(channels, pitch, dtype, corner, border):
@@ -124,7 +125,7 @@ def test_channels_first_arrays_become_channels_last(channels, pitch, dtype, corn
 
 @pytest.mark.parametrize(
     ("channels", "source", "result"),
-    [(8, FLOAT, FLOAT), (8, FLOAT, HALF), (8, HALF, FLOAT), (8, HALF, HALF), (1, FLOAT, FLOAT), (33, FLOAT, FLOAT)],
+    [(8, FLOAT, FLOAT), (8, HALF, FLOAT), (8, HALF, HALF), (1, FLOAT, FLOAT), (33, FLOAT, FLOAT)],
 )
 def test_copies_between_any_pitches_and_types(channels, source, result):
     given = Given()
@@ -261,20 +262,22 @@ def _with_ties(*shape: int) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 11, 12, 13, 32, 33, 100])
-@pytest.mark.parametrize("types", [(FLOAT, FLOAT), (HALF, HALF)])
-def test_softmax_and_labels(channels, types):
+@pytest.mark.parametrize(
+    ("channels", "dtype"),
+    [*((c, FLOAT) for c in (1, 3, 4, 11, 12, 13, 32, 33, 100)), (3, HALF), (11, HALF), (12, HALF)],
+)
+def test_softmax_and_labels(channels, dtype):
     given = Given()
-    x, y = feature_maps(2, 3, 35, channels, types[0]), feature_maps(2, 3, 35, channels, types[1])
+    x, y = (feature_maps(2, 3, 35, channels, dtype) for _ in range(2))
     labels = Buffer((2, 3, 35), np.uint8)
     values = given.maps(x, _with_ties(2, channels, 3, 35))
     found, found_labels = results(softmax.softmax(x, y, labels), given.contents, y, labels)
-    assert_close(found, Softmax().forward(values), types[1], units=64)
+    assert_close(found, Softmax().forward(values), dtype, units=64)
     np.testing.assert_array_equal(found_labels, values.argmax(axis=1))
     (found_labels,) = results(softmax.largest_channel(x, labels), given.contents, labels)
     np.testing.assert_array_equal(found_labels, values.argmax(axis=1))
     (found,) = results(softmax.softmax(x, y), given.contents, y)
-    assert_close(found, Softmax().forward(values), types[1], units=64)
+    assert_close(found, Softmax().forward(values), dtype, units=64)
 
 
 @pytest.mark.parametrize("channels", [11, 33])
@@ -308,20 +311,19 @@ def test_nan_wins_and_spreads_over_its_position_only(channels):
     assert np.isfinite(found).sum() == 4 * channels
 
 
-@pytest.mark.parametrize("channels", [11, 12, 21, 33])
-@pytest.mark.parametrize("types", [(FLOAT, FLOAT), (HALF, HALF)])
-def test_softmax_adjoint_of_several_targets_with_a_seed_each(channels, types):
+@pytest.mark.parametrize(("channels", "dtype"), [(11, FLOAT), (12, FLOAT), (21, FLOAT), (33, FLOAT), (12, HALF)])
+def test_softmax_adjoint_of_several_targets_with_a_seed_each(channels, dtype):
     given = Given()
-    y, dx = feature_maps(1, 3, 5, channels, types[0]), feature_maps(3, 3, 5, channels, types[1])
+    y, dx = feature_maps(1, 3, 5, channels, dtype), feature_maps(3, 3, 5, channels, dtype)
     probabilities = given.maps(y, Softmax().forward(normal(1, channels, 3, 5)))
-    vectors, _ = Buffer((3, channels), types[1]), None
-    seeds = normal(3, channels, seed=1).astype(types[1])
+    vectors = Buffer((3, channels), dtype)
+    seeds = normal(3, channels, seed=1).astype(dtype)
     given.contents[vectors] = seeds
     seed = FeatureMaps(Place(vectors), 3, 3, 5, channels, pixel_pitch=0, row_pitch=0, sample_pitch=channels)
     (found,) = results(softmax.softmax_adjoint(y, seed, dx), given.contents, dx)
     gradient = np.broadcast_to(seeds.astype(np.float64)[:, :, None, None], (3, channels, 3, 5))
     expected = Softmax().backward(gradient, probabilities, None)[0]
-    assert_close(found, expected, types[1], units=32)
+    assert_close(found, expected, dtype, units=32)
 
 
 @pytest.mark.parametrize(("taps", "stride", "cropping", "small", "large"), UPSAMPLINGS)
@@ -341,6 +343,143 @@ def test_upsampling_with_softmax(taps, stride, cropping, small, large, channels)
     np.testing.assert_array_equal(found_labels, scores.argmax(axis=1))
     (found,) = results(softmax.upsample_softmax(x, kernel, y, stride, cropping, None), given.contents, y)
     assert_close(found, Softmax().forward(scores - b[:, None, None]), units=64)
+
+
+# pooling
+
+
+POOLINGS = [
+    # op, rows and columns of the input
+    (MaxPool((3, 3), 2, 1), (7, 8)),
+    (MaxPool((2, 2), 2), (6, 7)),
+    (MaxPool((3, 3), 2, ((0, 1), (0, 1))), (6, 6)),
+    (MaxPool((3, 2), (1, 3), ((2, 0), (0, 1)), dilation=(2, 1)), (5, 9)),
+    (MaxPool((1, 1)), (1, 1)),
+]
+
+
+@pytest.mark.parametrize(("op", "size"), POOLINGS)
+@pytest.mark.parametrize(("channels", "dtype"), [(1, FLOAT), (8, FLOAT), (11, FLOAT), (8, HALF)])
+def test_max_pooling_and_its_adjoint(op, size, channels, dtype):
+    given = Given()
+    values = np.round(normal(2, channels, *size))  # with ties
+    values[0, 0, 0, 0], values[1, :, -1, -1] = np.nan, -np.inf
+    x = part_of_a_concatenation(2, *size, channels, dtype)
+    values = given.maps(x, values)
+    expected = op.forward(values)
+    y = part_of_a_concatenation(2, *expected.shape[2:], channels, dtype)
+    (found,) = results(pooling.max_pool(x, y, op), given.contents, y)
+    np.testing.assert_array_equal(found, expected)
+
+    given.maps(y, expected)
+    dy, dx = feature_maps(2, y.rows, y.columns, channels, dtype), part_of_a_concatenation(2, *size, channels, dtype)
+    gradient = given.maps(dy, normal(*expected.shape, seed=1))
+    (found,) = results(pooling.max_pool_adjoint(x, y, dy, dx, op), given.contents, dx)
+    assert_close(found, op.backward(gradient, expected, values)[0], dtype, units=4)
+
+
+def test_the_adjoint_of_max_pooling_for_several_targets():
+    op, given = MaxPool((3, 3), 2, 1), Given()
+    x, y = feature_maps(1, 5, 6, 4), feature_maps(1, 3, 3, 4)
+    values = given.maps(x, np.zeros((1, 4, 5, 6)))  # nothing but ties
+    given.maps(y, op.forward(values))
+    dy, dx = feature_maps(3, 3, 3, 4), feature_maps(3, 5, 6, 4)
+    gradient = given.maps(dy, normal(3, 4, 3, 3))
+    (found,) = results(pooling.max_pool_adjoint(x, y, dy, dx, op), given.contents, dx)
+    assert_close(found, op.backward(gradient, None, values)[0], units=4)
+
+
+# sums
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(1, FLOAT), (11, FLOAT), (40, HALF), (132, HALF)])
+def test_sums_over_rectangles(channels, dtype):
+    rectangles = [(0, 9, 0, 19), (2, 9, 0, 17), (0, 1, 18, 19), (3, 3, 0, 19), (0, 9, 7, 7), (4, 6, 3, 17)]
+    given = Given()
+    x = part_of_a_concatenation(2, 9, 19, channels, dtype)
+    values = given.maps(x, normal(2, channels, 9, 19))
+    total = Buffer((2, len(rectangles), channels))
+    (found,) = results(sums.rectangle_sums(x, rectangles, total), given.contents, total)
+    for i, (row0, row1, column0, column1) in enumerate(rectangles):
+        inside = values[:, :, row0:row1, column0:column1]
+        bound = 4 * ROUNDING[FLOAT] * abs(inside).sum(axis=(2, 3))
+        assert (abs(found[:, i] - inside.sum(axis=(2, 3))) <= bound).all()
+
+
+def test_small_numbers_count_beside_large_ones():
+    given = Given()
+    x = feature_maps(1, 20, 90, 1)
+    values = np.ones((1, 1, 20, 90))
+    values[0, 0, 0, 0] = 2**24  # to which no 1 can be added in float32
+    given.maps(x, values)
+    total = Buffer((1, 1, 1))
+    (found,) = results(sums.rectangle_sums(x, [(0, 20, 0, 90)], total), given.contents, total)
+    assert abs(found.item() - values.sum()) <= 4
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        Conv(5, (3, 3), padding=1),
+        Conv(5, (3, 3), stride=2, padding=((0, 1), (0, 1))),
+        Conv(5, (3, 2), dilation=(6, 3), padding=((6, 6), (0, 3))),
+        Conv(9, (1, 1), stride=2),
+    ],
+)
+def test_the_sums_of_a_convolutions_input_gradient(op):
+    channels, size = 7, (9, 8)
+    _, rows, columns = op.output_shape((channels, *size))
+    given = Given()
+    dy = feature_maps(2, rows, columns, op.filters)
+    gradient = given.maps(dy, normal(2, op.filters, rows, columns))
+    weight = normal(op.filters, channels, *op.kernel, seed=1).astype(np.float32)
+    dx = op.backward(gradient, None, np.empty((2, channels, *size)), weight=weight, bias=None)[0]
+
+    def seen(tap: int, axis: int) -> tuple[int, int]:
+        """From which output to which one the tap looks inside the input."""
+        shift = op.dilation[axis] * tap - op.padding[axis][0]
+        inside = [o for o in range((rows, columns)[axis]) if 0 <= op.stride[axis] * o + shift < size[axis]]
+        return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+    rectangles = [(*seen(a, 0), *seen(b, 1)) for a, b in np.ndindex(*op.kernel)]
+    total, means = Buffer((2, len(rectangles), op.filters)), Buffer((2, channels))
+    matrices = constant(weight.transpose(2, 3, 0, 1).reshape(-1, op.filters, channels))
+    launches = [*sums.rectangle_sums(dy, rectangles, total), *sums.product(total, matrices, means)]
+    (found,) = results(launches, given.contents, means)
+    assert_close(found, dx.sum(axis=(2, 3)))
+
+
+# maps
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "samples", "targets"),
+    [(1, FLOAT, 1, 1), (11, FLOAT, 3, 3), (40, FLOAT, 1, 1), (40, FLOAT, 3, 3), (40, HALF, 1, 6), (8, HALF, 1, 4)],
+)
+def test_weighted_sums_of_activations(channels, dtype, samples, targets):
+    given = Given()
+    x = part_of_a_concatenation(samples, 5, 7, channels, dtype)
+    activations = given.maps(x, normal(samples, channels, 5, 7))
+    buffer, weights = given.buffer(normal(targets, channels))
+    y = Buffer((targets, 5, 7))
+    (found,) = results(maps.weighted_sum(buffer, x, y), given.contents, y)
+    activations = np.broadcast_to(activations, (targets, *activations.shape[1:]))
+    assert_close(found, np.einsum("tk,tkrc->trc", weights, activations))
+
+
+@pytest.mark.parametrize("method", ["bicubic", "bilinear", "nearest"])
+@pytest.mark.parametrize(
+    ("before", "after"), [((4, 5), (16, 20)), ((9, 7), (4, 3)), ((1, 8), (5, 300)), ((3, 3), (3, 1))]
+)
+def test_resizing_of_maps(method, before, after):
+    given = Given()
+    buffer, x = given.buffer(normal(2, *before))
+    y = Buffer((2, *after))
+    tables = [resize_weights(n, m, method) for n, m in zip(before, after, strict=True)]
+    (found,) = results(maps.resize(buffer, y, *tables, False), given.contents, y)
+    assert_close(found, imresize(x, after, method, axes=(1, 2)))
+    (found,) = results(maps.resize(buffer, y, *tables, True), given.contents, y)
+    assert_close(found, imresize(np.maximum(x, 0), after, method, axes=(1, 2)))
 
 
 # what does not fit
@@ -369,6 +508,32 @@ def _maps(channels: int = 4, **changes) -> FeatureMaps:
         (
             lambda: softmax.upsample_softmax(_maps(33), Buffer((1, 8, 8)), _maps(33), (4, 4), (2, 2), None),
             r"33 channels are too many for upsample_softmax; expected at most 32",
+        ),
+        (
+            lambda: pooling.max_pool(_maps(), _maps(), MaxPool((2, 2))),
+            r"found feature maps of 1 x 3 x 5 x 4, float32, as the result of MaxPool.*expected 1 x 2 x 4 x 4, float32",
+        ),
+        (
+            lambda: pooling.max_pool_adjoint(
+                _maps(), _maps(), feature_maps(1, 3, 5, 4, HALF), _maps(), MaxPool((1, 1))
+            ),
+            r"a gradient of float16 cannot become one of float32; expected one type",
+        ),
+        (
+            lambda: sums.rectangle_sums(_maps(), [(0, 4, 0, 5)], Buffer((1, 1, 4))),
+            r"the rectangle \(0, 4, 0, 5\) does not lie in 3 rows and 5 columns",
+        ),
+        (
+            lambda: sums.product(Buffer((1, 9, 4)), Buffer((8, 4, 2)), Buffer((1, 2))),
+            r"found Buffer\(\(8, 4, 2\), float32\) for a kernel; expected the shape \(9, 4, 2\)",
+        ),
+        (
+            lambda: maps.weighted_sum(Buffer((3, 4)), replace(_maps(), samples=2), Buffer((3, 3, 5))),
+            r"found the activations of 2 samples for 3 targets; expected 1 or 3",
+        ),
+        (
+            lambda: maps.resize(Buffer((1, 3, 5)), Buffer((1, 6, 6)), *[resize_weights(4, 6)] * 2, False),
+            r"a table with indices 0 to 3 and weights \(6, \d\) cannot resize an axis of 3",
         ),
         (
             lambda: softmax.largest_channel(_maps(257), Buffer((1, 3, 5), np.uint8)),

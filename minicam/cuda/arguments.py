@@ -51,12 +51,11 @@ def place_of(buffer: Buffer | None, *shape: int) -> Place | None:
     return Place(buffer)
 
 
-def check_alike(first: FeatureMaps, *others: FeatureMaps, channels: bool = True) -> None:
-    """Raises LayerError unless all have the first one's samples, rows, columns and, if asked for, channels."""
+def check_alike(first: FeatureMaps, *others: FeatureMaps) -> None:
+    """Raises LayerError unless all have the first one's sizes."""
     for maps in others:
-        found, expected = (_text(m, channels) for m in (maps, first))
-        if found != expected:
-            raise LayerError(f"feature maps of {found} do not fit others of {expected}; expected the same sizes")
+        if sizes_text(maps) != sizes_text(first):
+            raise LayerError(f"feature maps of {sizes_text(maps)} do not fit others of {sizes_text(first)}")
 
 
 def vector_of(*maps: FeatureMaps) -> int:
@@ -87,6 +86,6 @@ def grid_of(*blocks: int) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _text(maps: FeatureMaps, channels: bool) -> str:
-    sizes = maps.samples, maps.rows, maps.columns, maps.channels
-    return " x ".join(map(str, sizes if channels else sizes[:3]))
+def sizes_text(maps: FeatureMaps) -> str:
+    """The sizes in words, for errors."""
+    return f"{maps.samples} x {maps.rows} x {maps.columns} x {maps.channels}"

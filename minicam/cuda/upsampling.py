@@ -1,4 +1,5 @@
-"""Launches of the transposed convolution of each channel alone (ConvTranspose with groups = channels), and its adjoint."""
+"""Launches of the transposed convolution of each channel alone (ConvTranspose with groups = channels), and of its
+adjoint."""
 
 from itertools import product
 
