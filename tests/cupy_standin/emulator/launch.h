@@ -1,7 +1,9 @@
 // What Python calls: EMULATOR_KERNEL(name, most threads) defines describe_<name> and launch_<name>.
 #pragma once
+#include <memory>
 #include <type_traits>
 
+#include "checks.h"
 #include "instructions.h"
 
 namespace emulator {
@@ -54,6 +56,8 @@ inline int launch(const Launch& given, void** values, void (*kernel)()) {
     std::vector<unsigned> blocks(size_t(gridDim.x) * gridDim.y * gridDim.z);
     for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = unsigned(i);
     chance.shuffle(blocks.data(), unsigned(blocks.size()));
+    auto guard = std::make_unique<Guard>();
+    if (sigsetjmp(before_block, 1)) return true;
     for (unsigned i : blocks) {
         blockIdx = {i % gridDim.x, i / gridDim.x % gridDim.y, i / (gridDim.x * gridDim.y)};
         run_block(given.stacks, given.stack_bytes);

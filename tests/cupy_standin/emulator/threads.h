@@ -146,11 +146,10 @@ inline void append_whereabouts() {
     }
 }
 
-inline void fail_at_barrier() {
-    append("block (%u, %u, %u): not all threads come to the same barrier", blockIdx.x, blockIdx.y, blockIdx.z);
+inline void fail_together(const char* problem) {
+    append("block (%u, %u, %u): %s", blockIdx.x, blockIdx.y, blockIdx.z, problem);
     append_whereabouts();
     failed = true;
-    suspend();
 }
 
 // `complete` is called once, when every lane of the mask has come, with the waiting threads by lane.
@@ -176,7 +175,6 @@ inline void thread_begins() {
     body();
     current->state = State::finished;
     land_groups(*current, current->group + 1);
-    if (arrived) fail_at_barrier();
     ++finished;
     suspend();
 }
@@ -206,9 +204,7 @@ inline void run_block(char* stacks, size_t stack_bytes) {
         if (failed) return;
     }
     if (finished < int(threads.size())) {
-        append("block (%u, %u, %u): threads wait for each other for ever", blockIdx.x, blockIdx.y, blockIdx.z);
-        append_whereabouts();
-        failed = true;
+        fail_together("threads wait for each other for ever");
         return;
     }
     for (unsigned i = 0; i < SHARED_CANARY && !failed; ++i)
@@ -225,11 +221,10 @@ inline void __syncthreads(int line = __builtin_LINE()) {
     using namespace emulator;
     wait("__syncthreads", line, 0, nullptr);
     ++arrived;
-    if (finished) return fail_at_barrier();
     if (arrived == int(threads.size())) {
-        for (Thread& thread : threads)
-            if (thread.line != line) return fail_at_barrier();
         arrived = 0;
+        for (Thread& thread : threads)
+            if (thread.line != line && !failed) fail_together("not all threads come to the same barrier");
         make_all_ready();
     }
     suspend();
