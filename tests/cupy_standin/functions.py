@@ -1,5 +1,6 @@
 """The functions of the module `cupy`, by NumPy's of the same name."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,7 @@ def get_array_module(*args: Any) -> Any:
     return cupy if any(isinstance(one, ndarray) for one in args) else np
 
 
+@cache
 def namespace() -> dict[str, Any]:
     """Name -> function, universal function or type, of the module `cupy`."""
     made = (array, asarray, asnumpy, empty, full, zeros, ones, empty_like, full_like, zeros_like, ones_like)
