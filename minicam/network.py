@@ -16,8 +16,9 @@ from minicam.graph import Graph, Parameters, Values
 from minicam.ops import Shape
 from minicam.patches import Patch, whole
 
-FAST = importlib.util.find_spec("minicam.fast") is not None
-"""Whether the folder is there that makes results fast; without it they are the same up to rounding."""
+FAST, CUDA = (importlib.util.find_spec(f"minicam.{folder}") is not None for folder in ("fast", "cuda"))
+"""Whether the folders are there that make results fast; without them they are the same up to rounding."""
+PRECISIONS = {"cpu": ("fast", "exact"), "gpu": ("fast", "exact", "tf32", "fp16")}
 
 
 class Network:
@@ -26,8 +27,9 @@ class Network:
     parameters: layer -> parameter -> array; of any floating type, computed in float32 (float64 for float64 input).
     classes: names of the output channels. colors: one (red, green, blue), 0 to 255, per class.
     precision: "fast" (float32 within 2e-5 of float64, relative to each layer's peak) or "exact" (the plain
-    definitions). threads: of the fast path; None: MINICAM_THREADS, or the machine's. The fast path is for float32 on
-    the CPU; all else takes the plain definitions.
+    definitions); on a GPU also "tf32" and "fp16" (products of numbers with 10 bits after the point; docs/gpu.md).
+    float64 always takes the plain definitions. threads: of the fast path on the CPU; None: MINICAM_THREADS, or the
+    machine's.
     Raises LayerError where parameters are missing, unknown or of the wrong shape, or the colours do not match.
     """
 
@@ -47,11 +49,10 @@ class Network:
         self.graph = graph
         self.classes = tuple(classes)
         self.colors = tuple((int(r), int(g), int(b)) for r, g, b in colors)
-        if precision not in ("fast", "exact"):
-            raise MinicamError(f"precision is {precision!r}; expected 'fast' or 'exact'")
         self.precision = precision
         self.threads = threads
         self._module = device_module(device)
+        self._check_precision()
         self._may_use_cpu = device == "auto"
         self._stored = {k: {name: as_array(np, a) for name, a in arrays.items()} for k, arrays in parameters.items()}
         self._cast: dict[np.dtype, dict[str, dict[str, Array]]] = {}
@@ -69,8 +70,12 @@ class Network:
 
     @property
     def device_name(self) -> str:
-        """What computes: "cpu" or "gpu"."""
-        return "cpu" if self._module is np else "gpu"
+        """What computes, as in "cpu" or "gpu (NVIDIA H200, tf32)"."""
+        if self._module is np:
+            return "cpu"
+        runtime = self._module.cuda.runtime
+        name = runtime.getDeviceProperties(runtime.getDevice())["name"]
+        return f"gpu ({name.decode()}, {self.precision})"
 
     @property
     def default_batch(self) -> int:
@@ -169,16 +174,27 @@ class Network:
         return {name: whole(gradient, gradient.ndim - 2) for name, gradient in found.items()}
 
     def _engine(self, dtype: np.dtype) -> Any:
-        """What computes in that type: a `PlainGraph`, or a `FastGraph`, which has the same methods."""
+        """What computes in that type: a `PlainGraph`, a `FastGraph` or a `CudaGraph`, which have the same methods."""
         if dtype not in self._engines:
-            fast = FAST and self.precision == "fast" and dtype == np.float32 and self._module is np
-            if fast:
+            plain = self.precision == "exact" or dtype != np.float32
+            if FAST and not plain and self._module is np:
                 from minicam.fast import FastGraph
 
                 self._engines[dtype] = FastGraph(self.graph, self._stored, self.threads)
+            elif FAST and CUDA and not plain:
+                from minicam.cuda.engine import CudaGraph
+
+                self._engines[dtype] = CudaGraph(self.graph, self._stored, self._module, self.precision)
             else:
                 self._engines[dtype] = PlainGraph(self.graph, self.parameters(dtype))
         return self._engines[dtype]
+
+    def _check_precision(self) -> None:
+        device = "cpu" if self._module is np else "gpu"
+        if self.precision not in PRECISIONS["gpu"]:
+            raise MinicamError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS['gpu'])}")
+        if self.precision not in PRECISIONS[device]:
+            raise MinicamError(f"precision {self.precision!r} needs a GPU; on the CPU there are 'fast' and 'exact'")
 
     @property
     def _input_name(self) -> str:

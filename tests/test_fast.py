@@ -364,7 +364,7 @@ def test_rank_1_and_3_and_groups_take_the_plain_definition():
     check_graph(b, normal(2, 4, 9, 8), ["conv", "x"])
 
 
-def test_branches_shared_inputs_and_repeated_ones():
+def branches() -> Builder:
     """Two readers, a layer added to itself, one concatenated twice, two ReLUs in a row, norms before a ReLU's mask."""
     b = Builder("x", (4, 9, 8))
     first = b.add("conv1", Conv(4, (3, 3), padding=1))
@@ -384,10 +384,14 @@ def test_branches_shared_inputs_and_repeated_ones():
     b.add("pool", GlobalAveragePool())
     b.add("fc", Dense(3))
     b.add("softmax", Softmax())
-    check_graph(b, normal(2, 4, 9, 8), ["x", "conv1", "relu1", "norm"])
+    return b
 
 
-def test_options_that_the_fast_steps_do_not_have_take_the_plain_definition():
+def test_branches_shared_inputs_and_repeated_ones():
+    check_graph(branches(), normal(2, 4, 9, 8), ["x", "conv1", "relu1", "norm"])
+
+
+def options_without_steps() -> Builder:
     """Concatenation and softmax along other axes, and an upsampling that reaches further than its inputs."""
     b = Builder("x", (3, 5, 6))
     b.add("up", ConvTranspose(3, (4, 4), stride=2, cropping=((1, -1), (1, 0)), groups=3))
@@ -395,7 +399,11 @@ def test_options_that_the_fast_steps_do_not_have_take_the_plain_definition():
     b.add("conv", Conv(4, (3, 3), padding=1))
     b.add("pool", MaxPool((2, 2), dilation=3))
     b.add("softmax", Softmax(axes=(1, 2)))
-    check_graph(b, normal(2, 3, 5, 6), ["x", "up", "joined", "conv"])
+    return b
+
+
+def test_options_that_the_fast_steps_do_not_have_take_the_plain_definition():
+    check_graph(options_without_steps(), normal(2, 3, 5, 6), ["x", "up", "joined", "conv"])
 
 
 @pytest.mark.parametrize("stride", [2, 4])

@@ -88,14 +88,7 @@ class FeatureMaps:
         )
 
 
-def feature_maps(
-    samples: int,
-    rows: int,
-    columns: int,
-    channels: int,
-    dtype: np.dtype | type = FLOAT,
-    value: np.ndarray | None = None,
-) -> FeatureMaps:
+def feature_maps(samples: int, rows: int, columns: int, channels: int, dtype: np.dtype | type = FLOAT) -> FeatureMaps:
     """Feature maps in a buffer of their own. Pixels begin at multiples of 16 bytes, as vector loads need."""
     dtype = np.dtype(dtype)
     vector = 16 // dtype.itemsize

@@ -55,8 +55,8 @@ class Prepared:
         """For `convolve`: the weight of those input channels, times the slopes of the norms that follow."""
 
         def make() -> np.ndarray:
-            matrices = weight_matrices(_chosen(self._weight(conv), channels))
-            return np.multiply(matrices, self._slopes(conv, norms), out=matrices)
+            matrices = weight_matrices(_chosen(self.weight(conv), channels))
+            return np.multiply(matrices, self.slopes(conv, norms), out=matrices)
 
         return self._once(("forward", conv.name, names(norms), channels), make)
 
@@ -64,8 +64,8 @@ class Prepared:
         """For `adjoint`: the same of one range of input channels, turned."""
 
         def make() -> np.ndarray:
-            matrices = weight_matrices(turned(_chosen(self._weight(conv), (channels,)), plane_window(conv)))
-            return np.multiply(matrices, self._slopes(conv, norms)[:, None], out=matrices)
+            matrices = weight_matrices(turned(_chosen(self.weight(conv), (channels,)), plane_window(conv)))
+            return np.multiply(matrices, self.slopes(conv, norms)[:, None], out=matrices)
 
         return self._once(("adjoint", conv.name, names(norms), channels), make)
 
@@ -92,17 +92,17 @@ class Prepared:
         return self._once(
             ("upsampled", conv.name, names(norms), part.name, shapes[part.small], tuple(space)),
             lambda: UpsampledConvolution(
-                _chosen(self._weight(conv), ((first, channels),)) * self._slopes(conv, norms)[:, None, None, None],
+                _chosen(self.weight(conv), ((first, channels),)) * self.slopes(conv, norms)[:, None, None, None],
                 plane_window(conv),
                 self.upsampling(part, shapes),
             ),
         )
 
-    def _weight(self, conv: Node) -> np.ndarray:
+    def weight(self, conv: Node) -> np.ndarray:
         """(K, C, kernel rows, kernel columns) of the type in which it is stored."""
         return np.asarray(self.parameters.stored[conv.name]["weight"])
 
-    def _slopes(self, conv: Node, norms: tuple[Node, ...]) -> np.ndarray:
+    def slopes(self, conv: Node, norms: tuple[Node, ...]) -> np.ndarray:
         """(K,) float32: the product of the slopes of the norms that follow the convolution."""
         slopes = np.ones(convolution_of(conv).filters)
         for norm in norms:

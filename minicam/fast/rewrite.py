@@ -89,9 +89,15 @@ AnyStep = Step | ConvolutionStep | UpsamplingStep
 
 
 class Absorption:
-    """Which nodes can be taken in: `nodes` will run, and the names in `visible` must keep their values."""
+    """Which nodes can be taken in: `nodes` will run, and the names in `visible` must keep their values.
 
-    def __init__(self, nodes: Sequence[Node], visible: Collection[str], parameters: Parameters):
+    through_upsampling: whether a convolution may take in an upsampling that it reads.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], visible: Collection[str], parameters: Parameters, through_upsampling: bool = True
+    ):
+        self._through_upsampling = through_upsampling
         self._by_name = {node.name: node for node in nodes}
         self._readers: dict[str, list[Node]] = {}
         for node in nodes:
@@ -124,7 +130,7 @@ class Absorption:
     def _upsampled_part(self, name: str, conv: Conv) -> Part:
         """The layer as `Upsampled` where that saves work: mixing channels on the small image costs one product for each
         tap, on the large image at least one for each of the positions that a small pixel turns into."""
-        node = self.hidden(name)
+        node = self.hidden(name) if self._through_upsampling else None
         found = self.upsampled(node) if node else None
         if found is None or conv.stride != (1, 1) or math.prod(found.op.stride) <= math.prod(conv.kernel):
             return name
@@ -171,9 +177,11 @@ def convolution_of(node: Node) -> Conv:
     return node.op
 
 
-def steps(nodes: Sequence[Node], visible: Collection[str], parameters: Parameters) -> list[AnyStep]:
-    """The nodes, in running order, as steps. visible: the names that are kept or fed."""
-    absorption = Absorption(nodes, visible, parameters)
+def steps(
+    nodes: Sequence[Node], visible: Collection[str], parameters: Parameters, through_upsampling: bool = True
+) -> list[AnyStep]:
+    """The nodes, in running order, as steps. visible: the names that are kept or fed. See `Absorption`."""
+    absorption = Absorption(nodes, visible, parameters, through_upsampling)
     found: dict[str, AnyStep] = {}
     taken: set[str] = set()
     for node in nodes:
