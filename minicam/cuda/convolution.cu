@@ -35,22 +35,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) correlate(CORREL
     const int w_k = threadIdx.x / (BN / 4), w_column = threadIdx.x % (BN / 4) * 4;
     const int w_pitch = (s.filters + 3) / 4 * 4;
     Pair pair = pair_of(s, first_chunk * BK + x_k);
+    int4 tap = tap_of(s, taps, pair);
     Origin origins[ROW_VECTORS];
 #pragma unroll
     for (int i = 0; i < ROW_VECTORS; ++i) origins[i] = origin_of(s, first_row + x_row + i * ROWS_AT_ONCE);
     Vector<4> next_x[ROW_VECTORS], next_w[COLUMN_VECTORS];
 
     auto fetch = [&](int chunk) {
-        const int4 tap = pair.tap < s.taps ? taps[pair.tap] : make_int4(-(1 << 30), 0, 0, 0);
 #pragma unroll
         for (int i = 0; i < ROW_VECTORS; ++i) {
             next_x[i] = {};
             if (inside(s, origins[i], tap)) {
-                const float* pixel = x + origins[i].index + tap.z + pair.channel;
+                const float* pixel = x + (tap.z + pair.channel) + static_cast<unsigned>(origins[i].index);
                 next_x[i] = first_of(load<4>(pixel), s.channels - pair.channel);
             }
         }
-        advance(s, pair);
+        if (advance(s, pair)) tap = tap_of(s, taps, pair);
 #pragma unroll
         for (int i = 0; i < COLUMN_VECTORS; ++i) {
             const int k = chunk * BK + w_k + i * PAIRS_AT_ONCE, column = first_column + w_column;

@@ -83,19 +83,34 @@ def pack(weight: np.ndarray, arithmetic: str) -> Packed:
     taps, channels, filters = weight.shape
     dtype = element_type(arithmetic)
     with np.errstate(over="ignore"):
-        rounded = round_to_tf32(weight) if arithmetic == "tf32" else weight.astype(dtype)
+        rounded = round_to_tf32(weight) if arithmetic in ("tf32", "3xtf32") else weight.astype(dtype)
     if np.any(np.isfinite(weight) & ~np.isfinite(rounded)):
         raise LayerError(
             f"a weight is {np.nanmax(np.abs(weight)):.6g}, too large for {arithmetic}; use the precision 'exact'"
         )
+    parts = [rounded, round_to_tf32(weight - rounded)] if arithmetic == "3xtf32" else [rounded]
+    padded = np.zeros((len(parts), taps, _padded(channels, dtype), blocks_of(filters, 32) * 32), dtype)
+    padded[:, :, :channels, :filters] = parts
+    matrices = padded.reshape(len(parts), -1, padded.shape[-1])
     if arithmetic == "float32":
-        packed = np.zeros((taps, _padded(channels, dtype), _padded(filters, dtype)), dtype)
-        packed[:, :channels, :filters] = rounded
+        packed = matrices[0, :, : _padded(filters, dtype)]
     else:
-        packed = np.zeros((filters, taps, _padded(channels, dtype)), dtype)
-        packed[:, :, :channels] = rounded.transpose(2, 0, 1)
+        packed = np.stack([_operands(matrix.T) for matrix in matrices], axis=2)
     check_elements(packed.size)
     return Packed(constant(packed), taps, channels, filters, arithmetic)
+
+
+def _operands(weight: np.ndarray) -> np.ndarray:
+    """Weights (filters, products) in the order of convolution_tensor.cu, (groups of 32 filters, chunks, ...)."""
+    filters, products = weight.shape
+    depth = tiles.WORDS * 4 // weight.itemsize
+    whole = np.zeros((filters, blocks_of(products, depth) * depth), weight.dtype)
+    whole[:, :products] = weight
+    # The filters are those of a group, a thread's g, a tile, a row (g or g + 8); the words of a chunk are those of a
+    # thread's t, a step, the two of that step.
+    words = whole.view(np.uint32).reshape(filters // 32, 8, 2, 2, -1, 4, 2, 2)
+    ordered = np.ascontiguousarray(words.transpose(0, 4, 2, 6, 1, 5, 7, 3))
+    return ordered.view(weight.dtype).reshape(filters // 32, -1, 32 * depth)
 
 
 def round_to_tf32(x: np.ndarray) -> np.ndarray:

@@ -88,20 +88,26 @@ __device__ __forceinline__ bool inside(const Correlation& s, const Origin& origi
            static_cast<unsigned>(origin.column + tap.y) < static_cast<unsigned>(s.columns);
 }
 
-// The pair (tap, channel) of number k.
 struct Pair {
-    int k, tap, channel;
+    int tap, channel;
 };
 
-__device__ __forceinline__ Pair pair_of(const Correlation& s, int k) { return {k, k / s.padded, k % s.padded}; }
+__device__ __forceinline__ Pair pair_of(const Correlation& s, int k) { return {k / s.padded, k % s.padded}; }
 
-__device__ __forceinline__ void advance(const Correlation& s, Pair& pair) {
-    pair.k += BK;
+// To the pair BK further on. Whether it is another tap's.
+__device__ __forceinline__ bool advance(const Correlation& s, Pair& pair) {
     pair.channel += BK;
-    while (pair.channel >= s.padded) {
+    if (pair.channel < s.padded) return false;
+    do {
         pair.channel -= s.padded;
         ++pair.tap;
-    }
+    } while (pair.channel >= s.padded);
+    return true;
+}
+
+// One that leads nowhere behind the last.
+__device__ __forceinline__ int4 tap_of(const Correlation& s, const int4* taps, const Pair& pair) {
+    return pair.tap < s.taps ? taps[pair.tap] : make_int4(-(1 << 30), 0, 0, 0);
 }
 
 __device__ __forceinline__ int chunks_of(const Correlation& s) { return (s.taps * s.padded + BK - 1) / BK; }

@@ -101,7 +101,7 @@ def _cycles(tiling: Tiling, positions: int, filters: int, branches: int, arithme
     warps = tile.warps * min(turns, tile.resident)
     size = 2 if arithmetic == "float16" else 4
     products = tile.rows * tile.columns * tile.depth / RATES[arithmetic] * (1 + HALF_SPEED_WARPS / warps)
-    copies = (tile.rows + tile.columns) * tile.depth * size / BYTES
+    copies = (tile.rows + tile.columns * parts_of(arithmetic)) * tile.depth * size / BYTES
     cycles = turns * tiling.chunks * max(products, copies) + blocks_of(turns, tile.resident) * BLOCK_CYCLES
     if tiling.splits == 1:
         return cycles
@@ -109,11 +109,16 @@ def _cycles(tiling: Tiling, positions: int, filters: int, branches: int, arithme
     return cycles + LAUNCH_CYCLES + parts / (BYTES * processors)
 
 
+def parts_of(arithmetic: str) -> int:
+    """The numbers that a weight is stored as."""
+    return 2 if arithmetic == "3xtf32" else 1
+
+
 def shared_bytes(tile: Tile, arithmetic: str) -> int:
     """Shared memory of a block."""
     if arithmetic == "float32":
         return tile.stages * tile.depth * (tile.rows + 4 + tile.columns) * 4
-    return tile.stages * (tile.rows + tile.columns) * WORDS * 4
+    return tile.stages * (tile.rows + tile.columns * parts_of(arithmetic)) * WORDS * 4
 
 
 def kernel(name: str, tile: Tile, arithmetic: str) -> Kernel:
@@ -126,5 +131,4 @@ def kernel(name: str, tile: Tile, arithmetic: str) -> Kernel:
     if arithmetic == "float32":
         return Kernel("convolution", name, defines)
     warps = (("WM", tile.warp_rows), ("WN", tile.warp_columns), ("STAGES", tile.stages))
-    parts = (("PARTS", 2 if arithmetic == "3xtf32" else 1),)
-    return Kernel("convolution_tensor", name, (*defines, *warps, *parts))
+    return Kernel("convolution_tensor", name, (*defines, *warps, ("PARTS", parts_of(arithmetic))))
