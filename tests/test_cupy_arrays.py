@@ -4,6 +4,7 @@ Each test runs on the stand-in, and with the marker `gpu` on CuPy.
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from references import Gradients, by_op, peak_error, worst_error
 
 import minicam as mc
 from minicam import Network
+from minicam.backend import array_module
 from minicam.evaluation import evaluate, labelled_frames
 from minicam.explanation.methods import METHODS
 from minicam.ops import BatchNorm, Conv, CrossEntropy, Dropout, MeanSquaredError, Normalize, Relu, Softmax
@@ -87,6 +89,20 @@ def test_an_op_gives_what_it_gives_in_numpy(case: Case, dtype, gpu):
         assert array.dtype == dtype
     found = Gradients(y.get(), [dx.get() for dx in dxs], {name: value.get() for name, value in dparameters.items()})
     assert worst_error(found, by_op(case, dtype)) < BOUND[dtype]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("method", ["bicubic", "bilinear", "nearest"])
+def test_resizing(gpu, dtype, method):
+    x = np.random.default_rng(0).uniform(0, 255, (9, 14, 3)).astype(dtype)
+    for size, options in (((20, 7), {}), ((4, 30), {"edges": "clamp"}), ((5, 5), {"antialias": False})):
+        found, expected = (mc.imresize(array, size, method, **options) for array in (gpu.asarray(x), x))
+        assert isinstance(found, gpu.ndarray)
+        assert found.dtype == dtype
+        if dtype == np.uint8:
+            assert np.array_equal(found.get(), expected)
+        else:
+            assert peak_error(found.get(), expected) < max(BOUND.get(dtype, 0), float(np.finfo(dtype).eps))
 
 
 # Graphs and networks
@@ -179,9 +195,9 @@ MASK[3:9, 5:11] = True
 TRUTH = np.random.default_rng(1).integers(0, 4, MASK.shape).astype(np.uint8)
 
 
-def of_both_memories(y):
-    """A number and a gradient, the latter in main memory."""
-    return float(y[0, 1].sum()), np.ones(y.shape)
+def in_the_other(y):
+    """A gradient that is where the network is not."""
+    return 1.0, np.ones(y.shape) if array_module(y) is not np else sys.modules["cupy"].ones(y.shape)
 
 
 def where_it_is(y):
@@ -204,7 +220,7 @@ TARGETS = {
     "contrast": mc.Contrast("Road", "Car"),
     "contrast in a mask": mc.Contrast("Road", "Car", MASK),
     "function": where_it_is,
-    "function from the host": of_both_memories,
+    "function from elsewhere": in_the_other,
 }
 
 

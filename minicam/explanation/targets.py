@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from minicam.backend import Array, array_module, to_numpy
+from minicam.backend import Array, array_module, as_array, to_numpy
 from minicam.errors import TargetError
 from minicam.explanation.scores import Scores
 from minicam.patches import Patch, bounding_box, corner_of, whole
@@ -186,7 +186,7 @@ class Function:
         answer = self.function(y)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TargetError(f"{name} returned {type(answer).__name__}; expected (number, gradient)")
-        score, gradient = float(answer[0]), array_module(y).asarray(answer[1], y.dtype)
+        score, gradient = float(answer[0]), as_array(array_module(y), answer[1], y.dtype)
         if gradient.shape != y.shape:
             raise TargetError(f"{name} returned a gradient of shape {gradient.shape}; expected {y.shape}, as of y")
         if not np.isfinite(score) or not array_module(y).isfinite(gradient).all():
