@@ -1,6 +1,7 @@
 """Samples computed together, and what is done where the memory of the device does not hold that many."""
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -63,10 +64,8 @@ class Batches:
     def outcomes(self, samples: Iterable[Sample | Exception]) -> Iterator[Outcome]:
         """One for each sample, in order. An error among the samples is its own outcome."""
         for group in self._groups(samples):
-            if isinstance(group, Exception):
-                self._waiting.append([partial(Outcome, error=group)])
-            else:
-                self._waiting.append(self._begun(group))
+            begun = self._begun(group, self._net)  # which may put others in the place of those that wait
+            self._waiting.append(begun)
             while len(self._waiting) > (self._transfers is not None):
                 yield from (finish() for finish in self._waiting.popleft())
         while self._waiting:
@@ -89,28 +88,34 @@ class Batches:
         if group:
             yield group
 
-    def _begun(self, group: list[Sample]) -> Begun:
+    def _begun(self, group: list[Sample] | Exception, net: Network) -> Begun:
         """The group's work, in parts where it fails as a whole: one sample's error is not that of the others."""
+        if isinstance(group, Exception):
+            return [partial(Outcome, error=group)]
         try:
-            return self._on(self._net, group)
+            return self._on(net, group)
         except Exception as error:
-            memory = isinstance(error, DeviceMemoryError) or _is_cupys(error)
-            if len(group) == 1 and not (memory and self._net.fallback):
-                return [partial(Outcome, group[0].given, error=_explained(error, group[0]))]
+            memory = isinstance(error, DeviceMemoryError | _out_of_memory())
+            fallback = net.fallback if memory and len(group) == 1 else None
+            if len(group) == 1 and fallback is None:
+                return [partial(Outcome, group[0].given, error=_memory_error(error, group[0]) if memory else error)]
             said = str(error)
         # From here on the error is gone, and with it the arrays that its traceback held.
         if not memory:
-            return [begun for sample in group for begun in self._begun([sample])]
+            return [begun for sample in group for begun in self._begun([sample], net)]
         self._make_room()
-        if len(group) == 1:
+        if fallback is not None:
             log.warning("out of device memory, computed on the CPU instead: %s", said)
-            return self._on(self._net.fallback, group)
+            return self._begun(group, fallback)
         half = -(len(group) // -2)
         self.size = min(self.size, half)
         log.warning("out of device memory with %d images together, going on with %d: %s", len(group), half, said)
-        return [*_settled(self._begun(group[:half])), *self._begun(group[half:])]
+        parts: Begun = []
+        while len(parts) < len(group):
+            parts += _settled(self._begun(group[len(parts) :][: self.size], net))
+        return parts
 
-    def _on(self, net: Any, group: list[Sample]) -> Begun:
+    def _on(self, net: Network, group: list[Sample]) -> Begun:
         if self._transfers is not None and net is self._net:
             Kept.detach_all()
             x, fetch = self._transfers.upload([sample.x for sample in group]), self._transfers.download
@@ -149,15 +154,16 @@ def _alike(one: Sample, other: Sample) -> bool:
     return (one.x.shape, one.x.dtype, one.space) == (other.x.shape, other.x.dtype, other.space)
 
 
-def _is_cupys(error: Exception) -> bool:
-    """Whether CuPy ran out of memory: its class cannot be named without importing it."""
-    return isinstance(error, MemoryError) and type(error).__module__.partition(".")[0] == "cupy"
+def _out_of_memory() -> type[Exception]:
+    """What CuPy raises, if there is CuPy."""
+    cupy = sys.modules.get("cupy")
+    return cupy.cuda.memory.OutOfMemoryError if cupy else DeviceMemoryError
 
 
-def _explained(error: Exception, sample: Sample) -> Exception:
-    """The error; CuPy's own as DeviceMemoryError."""
-    if not _is_cupys(error):
-        return error
+def _memory_error(error: Exception, sample: Sample) -> DeviceMemoryError:
+    """The error without its traceback, which holds arrays of the device; CuPy's own as one of ours."""
+    if isinstance(error, DeviceMemoryError):
+        return DeviceMemoryError(str(error))
     return DeviceMemoryError(
         f"the GPU's memory does not hold what one input of shape {sample.x.shape[1:]} takes: {error} Take smaller "
         "inputs or fewer targets at a time, free memory that others use, or take device='cpu'"
