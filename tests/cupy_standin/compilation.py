@@ -9,13 +9,14 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HEADERS = Path(__file__).parent / "emulator"
 FLAGS = (
-    *("-x", "c++", "-O2", "-fPIC", "-shared", "-w", "-fvisibility=hidden", "-fno-gnu-unique"),
-    *("-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-fcf-protection=none"),
+    *("-std=c++17", "-O1", "-fPIC", "-w", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off"),
+    *("-fno-strict-aliasing", "-fno-exceptions", "-fcf-protection=none"),
     "-fsanitize=alignment,bounds,signed-integer-overflow,integer-divide-by-zero,shift",
 )
 MARK = "EMULATOR_BOUND_"
@@ -85,12 +86,32 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
     for option in options:
         if not option.startswith(("-D", "-U", "-std=")):
             raise CompileException(f"the stand-in's compiler knows -D, -U and -std=, not {option}")
-    key = hashlib.sha256(repr((code, options, FLAGS, _headers())).encode()).hexdigest()[:32]
-    library = _folder() / f"{key}.so"
+    library = _folder() / f"{_hash(code, options)}.so"
     if not library.exists():
         entries = "\n".join(f"EMULATOR_KERNEL({name}, {most})" for name, most in kernels_of(code, options).items())
         unit = f'#include "launch.h"\n#line 1 "kernels.cu"\n{code}\n#line 1 "entries"\n{entries}\n'
-        written = library.with_suffix(f".{os.getpid()}")
-        _run([*FLAGS, *options, f"-I{HEADERS}", "-o", str(written), "-"], unit)
-        written.replace(library)
+        places = f"-I{_precompiled()}", f"-I{HEADERS}"
+        _written(library, ["-x", "c++", "-shared", *FLAGS, *options, *places, "-"], unit)
     return ctypes.PyDLL(str(library))
+
+
+@cache
+def _precompiled() -> Path:
+    """The folder of the precompiled header. g++ takes launch.h itself where that does not fit the options."""
+    folder = _folder() / _hash()
+    folder.mkdir(exist_ok=True)
+    header = folder / "launch.h.gch"
+    if not header.exists():
+        _written(header, ["-x", "c++-header", *FLAGS, str(HEADERS / "launch.h")])
+    return folder
+
+
+def _hash(*parts: Any) -> str:
+    return hashlib.sha256(repr((parts, FLAGS, _headers())).encode()).hexdigest()[:32]
+
+
+def _written(path: Path, arguments: list[str], code: str = "") -> None:
+    """Others may write the same at the same time: it is there as a whole, or not at all."""
+    written = path.with_suffix(f".{os.getpid()}")
+    _run([*arguments, "-o", str(written)], code)
+    written.replace(path)
