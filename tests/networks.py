@@ -1,7 +1,10 @@
 """Small networks for tests of what is not about one architecture."""
 
+import dataclasses
+
 import numpy as np
 
+from minicam.graph import Graph, Node
 from minicam.network import Network
 from minicam.ops import Conv, ConvTranspose, Crop, Dense, GlobalAveragePool, Normalize, Relu, Softmax
 from minicam.zoo import initial_parameters
@@ -23,6 +26,22 @@ def with_random_parameters(builder: Builder, classes=(), colors=(), seed: int = 
     if "data" in parameters:
         parameters["data"] = {"mean": np.full(3, 110, np.float32), "std": np.full(3, 70, np.float32)}
     return Network(graph, parameters, classes, colors, **options)
+
+
+def thinned(graph: Graph, by: int = 16) -> Graph:
+    """The graph with so many times fewer channels between its layers; the outputs keep theirs."""
+
+    def thin(node: Node) -> Node:
+        op = node.op
+        if isinstance(op, Conv) and op.filters >= by:
+            return dataclasses.replace(node, op=dataclasses.replace(op, filters=op.filters // by))
+        if isinstance(op, ConvTranspose) and op.filters >= by:
+            return dataclasses.replace(
+                node, op=dataclasses.replace(op, filters=op.filters // by, groups=op.groups // by)
+            )
+        return node
+
+    return Graph(graph.inputs, tuple(map(thin, graph.nodes)), graph.outputs)
 
 
 def segmenter(space: tuple[int, int] = (18, 24), seed: int = 0, **options) -> Network:

@@ -14,7 +14,7 @@ from minicam.cuda.convolution import Branch, correlate
 from minicam.cuda.forward import Planner, Shapes, cropping, like
 from minicam.cuda.layout import combine
 from minicam.cuda.plan import Plan, Value
-from minicam.cuda.pooling import max_pool_adjoint
+from minicam.cuda.pooling import max_pool, max_pool_adjoint
 from minicam.cuda.softmax import softmax_adjoint
 from minicam.cuda.sums import product, rectangle_sums
 from minicam.cuda.taps import covered, phases
@@ -143,9 +143,7 @@ class Backward(Planner):
         elif (source := self._absorption.upsampled(node)) is not None:
             self._add(source.small, self._upsampling(source, self._scaled(dy, norms)))
         elif isinstance(op, MaxPool):
-            x, y, dx = self._repeated(self.maps(first)), self._repeated(self.maps(node.name)), self._new(first)
-            self.launch(max_pool_adjoint(x, y, self._scaled(dy, norms), dx, op))
-            self._add(first, Gradient(dx))
+            self._add(first, self._pooling(node, op, self._scaled(dy, norms)))
         else:
             self._plain(node, Gradient(dy, norms))
 
@@ -216,6 +214,13 @@ class Backward(Planner):
         dx = self._new(source.small)
         kernel, _ = self._weights.upsampling(source)
         self.launch(upsample_adjoint(dy, kernel, dx, source.op.stride, cropping(source, self._shapes)))
+        return Gradient(dx)
+
+    def _pooling(self, node: Node, op: MaxPool, dy: FeatureMaps) -> Gradient:
+        x, (channels, rows, columns) = self.maps(node.inputs[0]), self._shapes[node.name]
+        y, dx = feature_maps(x.samples, rows, columns, channels), self._new(node.inputs[0])
+        self.launch(max_pool(x, y, op))
+        self.launch(max_pool_adjoint(x, y, dy, dx, op))
         return Gradient(dx)
 
     def _sums(self, name: str, contributions: Sequence[Contribution]) -> Value:
