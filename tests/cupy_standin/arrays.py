@@ -6,7 +6,7 @@ raises, since either is a mistake.
 
 import ctypes
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,16 @@ def on_host(pointer: Any, shape: tuple[int, ...], dtype: np.dtype, strides: tupl
     reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + dtype.itemsize
     memory = (ctypes.c_byte * (reach if 0 not in shape else 0)).from_address(pointer.ptr)
     return np.ndarray(shape, dtype, memory, strides=strides)
+
+
+class Flags(NamedTuple):
+    """What CuPy tells of an array's layout."""
+
+    c_contiguous: bool
+    f_contiguous: bool
+    fnc: bool
+    forc: bool
+    owndata: bool
 
 
 class ndarray:
@@ -50,7 +60,7 @@ class ndarray:
     size = property(lambda self: self._array.size)
     itemsize = property(lambda self: self._array.itemsize)
     nbytes = property(lambda self: self._array.nbytes)
-    flags = property(lambda self: self._array.flags)
+    flags = property(lambda self: Flags(*(getattr(self._array.flags, name) for name in Flags._fields)))
     T = property(lambda self: wrapped(self._array.T, self))
     real = property(lambda self: wrapped(self._array.real, self))
 
