@@ -242,9 +242,11 @@ def test_importing_minicam_imports_nothing_heavy():
     assert loaded.isdisjoint({"h5py", "scipy", "PIL", "matplotlib", "cupy", "tqdm"})
 
 
-def test_precision_is_fast_or_exact():
-    with pytest.raises(MinicamError, match=r"precision is 'double'; expected 'fast' or 'exact'"):
+def test_precision_is_one_that_the_device_has():
+    with pytest.raises(MinicamError, match=r"precision is 'double'; expected one of fast, exact, tf32, fp16"):
         segmenter(precision="double")
+    with pytest.raises(MinicamError, match=r"precision 'tf32' needs a GPU; on the CPU there are 'fast' and 'exact'"):
+        segmenter(precision="tf32", device="cpu")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

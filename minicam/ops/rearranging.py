@@ -84,7 +84,8 @@ class Pad(Op):
     def _origin(self, pair: tuple[int, int], size: int) -> np.ndarray:
         """i(o) of every o along an axis of `size` elements. By NumPy: CuPy goes round otherwise where the padding is
         larger than what it repeats."""
-        return np.pad(np.arange(size), pair, self.mode)
+        mode: Any = self.mode  # one of MODES
+        return np.pad(np.arange(size), pair, mode)
 
 
 @dataclass(frozen=True)
