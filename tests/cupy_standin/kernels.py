@@ -51,8 +51,10 @@ _stacks_address = ctypes.addressof(ctypes.c_char.from_buffer(_stacks))
 class RawModule:
     """The kernels of a source. It is compiled at the first `get_function`."""
 
-    def __init__(self, code: str, *, options: Sequence[str] = ()):
-        self.code, self._options = code, tuple(options)
+    def __init__(self, code: str, *, options: tuple[str, ...] = ()):
+        if not isinstance(options, tuple):
+            raise TypeError(f"options: expected a tuple, got {type(options)}")
+        self.code, self._options = code, options
         self.library: ctypes.PyDLL | None = None
         self.launched: set[str] = set()
 
@@ -94,7 +96,9 @@ class Function:
             # CUDA loads a kernel when it is launched first.
             (stream or streams.get_current_stream()).refuse(f"the first launch of {self.name}")
             self._module.launched.add(self.name)
-        grid, block = ((*sizes, 1, 1)[:3] for sizes in (grid, block))
+        if not isinstance(grid, tuple) or not isinstance(block, tuple):
+            raise TypeError(f"grid and block: expected tuples, got {type(grid)} and {type(block)}")
+        grid, block = ((*map(int, sizes), 1, 1)[:3] for sizes in (grid, block))
         self._check_sizes(grid, block, shared_mem)
         if len(args) != len(self._parameters):
             raise TypeError(f"{self.name} takes {len(self._parameters)} arguments, got {len(args)}")

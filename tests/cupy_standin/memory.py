@@ -112,6 +112,10 @@ class MemoryPointer:
         return self + -offset
 
 
+def _in_units(size: int) -> int:
+    return -(size // -UNIT) * UNIT
+
+
 def _on_the_device() -> int:
     """Bytes of memory."""
     properties = getattr(device.runtime, "properties", device.PROPERTIES)  # set by standin.install
@@ -126,20 +130,21 @@ class MemoryPool:
 
     def malloc(self, size: int) -> MemoryPointer:
         streams.refuse_during_capture("allocating memory")
-        size = -(size // -UNIT) * UNIT
-        limit = self._limit or _on_the_device()
-        if self._used + size > limit:
-            self._free = 0
-            raise OutOfMemoryError(size, self._used, self._limit)
-        self._free = max(0, min(self._free - size, limit - self._used - size))
-        memory = Memory(size, self)
-        self._used += size
-        return MemoryPointer(memory, 0)
+        units = _in_units(size)
+        with streams.lock:
+            limit = self._limit or _on_the_device()
+            if self._used + units > limit:
+                self._free = 0
+                raise OutOfMemoryError(units, self._used, self._limit)
+            self._free = max(0, min(self._free - units, limit - self._used - units))
+            self._used += units
+        return MemoryPointer(Memory(size, self), 0)
 
     def _take_back(self, block: Block, stream: streams.Stream) -> None:
-        self._used -= block.end - block.begin
-        self._free += block.end - block.begin
-        stream.add_work(block.poison)
+        with streams.lock:
+            self._used -= _in_units(block.end - block.begin)
+            self._free += _in_units(block.end - block.begin)
+            stream.add_work(block.poison)
 
     def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
         if size is not None and fraction is not None:
@@ -176,7 +181,7 @@ def alloc(size: int) -> MemoryPointer:
 
 def alloc_pinned_memory(size: int) -> Any:
     """Host memory that the device reads and writes while the host goes on. Gives a buffer; its content is arbitrary."""
-    size = max(1, -(size // -UNIT)) * UNIT
+    size = _in_units(max(size, 1))
     block = Block(size)
     pinned.add(block)
     kind = type(

@@ -39,6 +39,7 @@ def install(devices: int = 1, error: tuple[int, str, str] | None = None, **prope
         yield modules["cupy"]
         streams.synchronize_all()  # so that what nobody waited for is found here, if it fails
     finally:
+        streams.discard()
         memory.get_default_memory_pool().set_limit(size=0)
         for name in [name for name in sys.modules if name.split(".")[0] in ("cupy", "cupyx")]:
             del sys.modules[name]

@@ -16,7 +16,8 @@ from cupy_standin.device import CUDARuntimeError
 
 order = random.Random(0)
 """Where the order of what is independent comes from: reseed it for others."""
-_lock = threading.RLock()
+lock = threading.RLock()
+"""Of all that the stand-in's device has."""
 _pending: dict["Work", None] = {}
 _local = threading.local()
 _numbers = itertools.count(1)
@@ -45,6 +46,10 @@ class Work:
             self.when = time.perf_counter()
             self.action, self.needs = _nothing, []  # which keep memory
 
+    def forget(self) -> None:
+        self.action = _nothing
+        self.do()
+
 
 def _nothing() -> None:
     pass
@@ -52,7 +57,7 @@ def _nothing() -> None:
 
 def finish(work: Work) -> None:
     """Does it, and what must come before. Raises what these raise."""
-    with _lock:
+    with lock:
         needed, found = [work], {work}
         for one in needed:
             new = [other for other in one.needs if not other.done and other not in found]
@@ -65,11 +70,20 @@ def finish(work: Work) -> None:
 
 def synchronize_all() -> None:
     """What the device's synchronize does."""
-    with _lock:
+    with lock:
         for stream in _capturing:
             stream.refuse("cudaDeviceSynchronize")
         while _pending:
-            finish(next(reversed(_pending)))
+            finish(order.choice(list(_pending)))
+
+
+def discard() -> None:
+    """Forgets what is queued, and ends all captures."""
+    with lock:
+        while _capturing:
+            _capturing[-1].discard_capture()
+        for work in list(_pending):
+            work.forget()
 
 
 def enqueue(action: Callable[[], None], stream: "Stream | None" = None) -> Work | None:
@@ -136,7 +150,7 @@ class Graph:
 
     def launch(self, stream: "Stream | None" = None) -> None:
         stream = stream or get_current_stream()
-        with _lock:
+        with lock:
             # A graph does not run beside itself.
             self._last = stream.add(self._run, [self._last] if self._last else [])
 
@@ -182,7 +196,7 @@ class Stream:
 
     def add(self, action: Callable[[], None], needs: list[Work] | None = None) -> Work | None:
         """Queues it, or captures it: then None."""
-        with _lock:
+        with lock:
             if self._captured is not None:
                 self._captured.append(action)
                 return None
@@ -194,7 +208,7 @@ class Stream:
 
     def add_work(self, action: Callable[[], None], needs: list[Work] | None = None) -> Work:
         """Queues it, even if the stream is capturing."""
-        with _lock:
+        with lock:
             before = [self._last] if self._last else []
             if self.ptr == 0:
                 before += _last_of_blocking.values()
@@ -251,13 +265,16 @@ class Stream:
     def end_capture(self) -> Graph:
         if self._captured is None:
             raise CUDARuntimeError(1, "cudaErrorInvalidValue", "the stream is not capturing")
-        _capturing.remove(self)
         graph = Graph.__new__(Graph)
         graph._actions, graph._last = self._captured, None
-        self._captured = None
+        self.discard_capture()
         if self._invalid:
             raise CUDARuntimeError(901, "cudaErrorStreamCaptureInvalidated", "the capture failed before")
         return graph
+
+    def discard_capture(self) -> None:
+        _capturing.remove(self)
+        self._captured = None
 
 
 Stream.null = Stream(null=True)
