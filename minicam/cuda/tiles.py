@@ -33,7 +33,7 @@ class Tile:
         return self.rows * self.columns // (self.warp_rows * self.warp_columns)
 
 
-PLAIN = (Tile(128, 128, 8, 32, 64, 2, 2), Tile(128, 64, 8, 32, 64, 2, 4), Tile(64, 64, 8, 32, 64, 2, 8))
+PLAIN = (Tile(128, 128, 8, 32, 64, 2, 2), Tile(128, 64, 8, 32, 64, 2, 4), Tile(64, 64, 8, 32, 64, 2, 7))
 WORDS = 16
 """Of 4 bytes, that a chunk of the tensor-core kernels has in a row: 16 TF32 numbers or 32 halves."""
 
@@ -63,9 +63,12 @@ BYTES = 32
 """That a processor gets from the second-level cache in a cycle."""
 BLOCK_CYCLES, LAUNCH_CYCLES = 2000, 4000
 """What a block needs until its first products and after its last; what one more launch costs."""
-HALF_SPEED_WARPS = 3
+HALF_SPEED_WARPS = 2
 """With so many warps at work, a processor is busy half of the time."""
-MOST_SPLITS = 16
+OPERANDS = 8
+"""Reading a row or a column of a warp's share from shared memory takes as long as so many of its products."""
+MOST_SPLITS, FEW_TURNS = 16, 2
+"""Sums are split where there are at most so many blocks for each processor: what is left over at the end matters."""
 
 
 @dataclass(frozen=True)
@@ -87,26 +90,33 @@ def choose(positions: int, filters: int, reduction: int, branches: int, arithmet
     tilings = []
     for tile in TILES[arithmetic]:
         chunks = blocks_of(reduction, tile.depth)
-        for parts in range(1, min(MOST_SPLITS, chunks) + 1):
+        few = _blocks(tile, positions, filters) * branches <= FEW_TURNS * processors
+        for parts in range(1, min(MOST_SPLITS, chunks) + 1 if few else 2):
             each = blocks_of(chunks, parts)
             tilings.append(Tiling(tile, blocks_of(chunks, each), each))
     return min(tilings, key=lambda tiling: _cycles(tiling, positions, filters, branches, arithmetic, processors))
 
 
+def _blocks(tile: Tile, positions: int, filters: int) -> int:
+    return blocks_of(positions, tile.rows) * blocks_of(filters, tile.columns)
+
+
 def _cycles(tiling: Tiling, positions: int, filters: int, branches: int, arithmetic: str, processors: int) -> float:
     """What the model expects of a tiling. Of equal ones the first wins, which has the larger tile and fewer splits."""
     tile = tiling.tile
-    blocks = blocks_of(positions, tile.rows) * blocks_of(filters, tile.columns) * branches * tiling.splits
+    blocks = _blocks(tile, positions, filters) * branches * tiling.splits
     turns = blocks_of(blocks, processors)
     warps = tile.warps * min(turns, tile.resident)
     size = 2 if arithmetic == "float16" else 4
-    products = tile.rows * tile.columns * tile.depth / RATES[arithmetic] * (1 + HALF_SPEED_WARPS / warps)
+    products = tile.rows * tile.columns * tile.depth / RATES[arithmetic]
+    products *= 1 + OPERANDS / tile.warp_rows + OPERANDS / tile.warp_columns
+    products *= 1 + HALF_SPEED_WARPS / warps
     copies = (tile.rows + tile.columns * parts_of(arithmetic)) * tile.depth * size / BYTES
     cycles = turns * tiling.chunks * max(products, copies) + blocks_of(turns, tile.resident) * BLOCK_CYCLES
     if tiling.splits == 1:
         return cycles
-    parts = 4 * positions * filters * branches * 2 * tiling.splits
-    return cycles + LAUNCH_CYCLES + parts / (BYTES * processors)
+    written_and_read = 2 * 4 * positions * filters * branches * tiling.splits
+    return cycles + LAUNCH_CYCLES + written_and_read / (BYTES * processors)
 
 
 def parts_of(arithmetic: str) -> int:
