@@ -27,10 +27,14 @@ def sizes_of(maps: FeatureMaps) -> np.ndarray:
 
 def pitches_of(maps: FeatureMaps) -> np.ndarray:
     """struct Pitches. Raises LayerError if 32-bit indices do not reach the last element."""
-    sizes = maps.samples, maps.rows, maps.columns
-    last = sum((size - 1) * pitch for size, pitch in zip(sizes, maps.pitches, strict=True))
-    check_elements(last + max(maps.channels, maps.pixel_pitch))
+    check_elements(_last_pixel(maps) + max(maps.channels, maps.pixel_pitch))
     return structure(sample=maps.sample_pitch, row=maps.row_pitch, pixel=maps.pixel_pitch)
+
+
+def _last_pixel(maps: FeatureMaps) -> int:
+    """From the first element of the first pixel to that of the last."""
+    sizes = maps.samples, maps.rows, maps.columns
+    return sum((size - 1) * pitch for size, pitch in zip(sizes, maps.pitches, strict=True))
 
 
 def check_elements(count: int) -> None:
@@ -59,9 +63,15 @@ def check_alike(first: FeatureMaps, *others: FeatureMaps) -> None:
 
 
 def vector_of(*maps: FeatureMaps) -> int:
-    """Channels that a thread takes at once: 4 where channels and addresses of all maps are multiples of 4, else 1."""
-    numbers = [number for m in maps for number in (m.channels, m.place.offset, *m.pitches)]
-    return 1 if any(number % 4 for number in numbers) else 4
+    """Channels that a thread takes at once: 4 where groups of four are aligned in all maps, and do not end behind their
+    buffers, else 1. The last group may reach behind the last channel: what is there is read, but not used."""
+    return 4 if all(_in_fours(m) for m in maps) else 1
+
+
+def _in_fours(maps: FeatureMaps) -> bool:
+    end = maps.place.offset + _last_pixel(maps) + blocks_of(maps.channels, 4) * 4
+    aligned = not any(number % 4 for number in (maps.place.offset, *maps.pitches))
+    return aligned and end <= math.prod(maps.place.buffer.shape)
 
 
 def repeated(maps: FeatureMaps, samples: int) -> FeatureMaps:
@@ -71,7 +81,7 @@ def repeated(maps: FeatureMaps, samples: int) -> FeatureMaps:
 
 def item_grid(maps: FeatureMaps, vector: int = 1) -> tuple[tuple[int, int, int], int]:
     """Grid and block for one thread per position and `vector` channels; see item_of in vectors.cu."""
-    items = maps.columns * maps.channels // vector
+    items = maps.columns * blocks_of(maps.channels, vector)
     block = min(BLOCK, blocks_of(items, 32) * 32)
     return grid_of(maps.samples * maps.rows, blocks_of(items, block)), block
 

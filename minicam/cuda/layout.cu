@@ -47,8 +47,8 @@ extern "C" __global__ void __launch_bounds__(256) combine(
     if (x3) add(sum, load<VECTOR>(x3 + pitches3.at(n, r, c) + k));
 #pragma unroll
     for (int j = 0; j < VECTOR; ++j) {
-        if (scale) sum.of[j] *= scale[k + j];
-        if (offset) sum.of[j] += offset[k + j];
+        if (scale && k + j < sizes.channels) sum.of[j] *= scale[k + j];
+        if (offset && k + j < sizes.channels) sum.of[j] += offset[k + j];
         if (rectify) sum.of[j] = rectified(sum.of[j]);
     }
     if (mask) {
@@ -56,6 +56,6 @@ extern "C" __global__ void __launch_bounds__(256) combine(
 #pragma unroll
         for (int j = 0; j < VECTOR; ++j) sum.of[j] = activity.of[j] > 0 ? sum.of[j] : 0;
     }
-    store(y + y_pitches.at(n, r, c) + k, sum);
+    store(y + y_pitches.at(n, r, c) + k, sum, sizes.channels - k);
 }
 #endif

@@ -52,7 +52,8 @@ def weighted_sum(weights: Buffer, x: FeatureMaps, y: Buffer) -> list[Launch]:
         *(place_of(weights, targets, x.channels), x.place, sizes_of(x), pitches_of(x)),
         place_of(y, targets, x.rows, x.columns),
     )
-    kernel = _weighted_sum(vector_of(x), type_name(x.dtype), together)
+    vector = vector_of(x) if x.channels % 4 == 0 else 1  # the weights are not padded
+    kernel = _weighted_sum(vector, type_name(x.dtype), together)
     grid = grid_of(blocks_of(x.rows * x.columns, BLOCK // LANES), blocks_of(targets, together))
     return [Launch(kernel, grid, BLOCK, arguments, multiplications=x.positions * x.channels)]
 

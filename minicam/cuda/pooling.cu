@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(256) max_pool(
             for (int j = 0; j < VECTOR; ++j)
                 if (seen.of[j] > largest.of[j] || seen.of[j] != seen.of[j]) largest.of[j] = seen.of[j];
         }
-    store(y + y_pitches.at(item.sample, item.row, item.column) + item.channel, largest);
+    store(y + y_pitches.at(item.sample, item.row, item.column) + item.channel, largest, y_sizes.channels - item.channel);
 }
 
 __device__ inline bool same(float a, float b) { return a == b || (a != a && b != b); }
@@ -86,5 +86,5 @@ extern "C" __global__ void __launch_bounds__(256) max_pool_adjoint(
             for (int j = 0; j < VECTOR; ++j) sum.of[j] += wins >> j & 1 ? gradient.of[j] : 0;
         }
     }
-    store(dx + dx_pitches.at(n, item.row, item.column) + k, sum);
+    store(dx + dx_pitches.at(n, item.row, item.column) + k, sum, x_sizes.channels - k);
 }

@@ -19,22 +19,25 @@ struct Pixel {
 
 // Four channels from 4 g on; what lies behind the last channel is undefined.
 template <typename T> __device__ Vector<4> load_group(const T* __restrict__ from, int g, int channels) {
-    if (VECTOR == 4) return load<4>(from + 4 * g);
-    Vector<4> group = {};
+    if constexpr (VECTOR == 4) {
+        return load<4>(from + 4 * g);
+    } else {
+        Vector<4> group = {};
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-        if (4 * g + j < channels) group.of[j] = value(from[4 * g + j]);
-    return group;
+        for (int j = 0; j < 4; ++j)
+            if (4 * g + j < channels) group.of[j] = value(from[4 * g + j]);
+        return group;
+    }
 }
 
 __device__ void store_group(OUTPUT* __restrict__ to, int g, int channels, const Vector<4>& group) {
-    if (VECTOR == 4 && 4 * g + 4 <= channels) {
-        store(to + 4 * g, group);
-        return;
-    }
+    if constexpr (VECTOR == 4) {
+        store(to + 4 * g, group, channels - 4 * g);
+    } else {
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-        if (4 * g + j < channels) store(to + 4 * g + j, group.of[j]);
+        for (int j = 0; j < 4; ++j)
+            if (4 * g + j < channels) store(to + 4 * g + j, group.of[j]);
+    }
 }
 
 // y: may be null.

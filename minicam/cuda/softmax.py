@@ -15,6 +15,7 @@ from minicam.cuda.arguments import (
     repeated,
     sizes_of,
     type_name,
+    vector_of,
 )
 from minicam.cuda.buffers import HALF, Buffer, FeatureMaps, Kernel, Launch, Place, blocks_of, feature_maps, structure
 from minicam.cuda.layout import copy
@@ -120,12 +121,5 @@ def _launch(name: str, x: FeatureMaps, y: FeatureMaps | None, maps: FeatureMaps,
     if maps.channels > MOST_CHANNELS:
         return Launch(_many(name, *types), grid_of(blocks_of(maps.positions, WARPS)), WARPS * 32, arguments)
     groups = next(groups for groups in GROUPS if maps.channels <= 4 * groups)
-    vector = 4 if all(_readable_by_four(m) for m in (x, y or x)) else 1
-    return Launch(_few(name, groups, vector, *types), *item_grid(replace(maps, channels=1)), arguments)
-
-
-def _readable_by_four(maps: FeatureMaps) -> bool:
-    """Whether loads of four channels are aligned and stay inside the pixel, padding included."""
-    first = maps.place.offset % maps.pixel_pitch if maps.pixel_pitch else 0
-    inside = first + blocks_of(maps.channels, 4) * 4 <= maps.pixel_pitch
-    return inside and not any(number % 4 for number in (maps.place.offset, *maps.pitches))
+    kernel = _few(name, groups, vector_of(x, y or x), *types)
+    return Launch(kernel, *item_grid(replace(maps, channels=1)), arguments)

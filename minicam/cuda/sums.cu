@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(LANES * SLOTS) partial_sums(
             for (int j = 0; j < VECTOR; ++j) {
                 Sum all;
                 for (int s = 0; s < SLOTS; ++s) all.add(sums[(s * LANES + lane) * VECTOR + j]);
-                to[j] = all.rounded();
+                if (k + j < sizes.channels) to[j] = all.rounded();
             }
         }
         __syncthreads();

@@ -10,14 +10,15 @@ struct Upsampling {
     int channel_pitch, tap_pitch;  // of the weights; a channel pitch of 0 gives all channels the same
 };
 
-// sum += the weights of tap t times x, for `channel` and the VECTOR - 1 after it.
-__device__ void add_tap(Vector<VECTOR>& sum, const float* __restrict__ weight, const Upsampling& u, int channel, int t,
-                        const INPUT* __restrict__ x) {
-    const Vector<VECTOR> element = load<VECTOR>(x);
-    weight += channel * u.channel_pitch + t * u.tap_pitch;
+// sum += the weights of tap t times x, in channel k and the VECTOR - 1 after it.
+__device__ void add_tap(Vector<VECTOR>& sum, const float* __restrict__ weight, const Upsampling& u, int t,
+                        const INPUT* __restrict__ x, int k, int channels) {
+    const Vector<VECTOR> element = load<VECTOR>(x + k);
+    weight += k * u.channel_pitch + t * u.tap_pitch;
     if (u.channel_pitch) {
 #pragma unroll
-        for (int j = 0; j < VECTOR; ++j) sum.of[j] = fmaf(weight[j * u.channel_pitch], element.of[j], sum.of[j]);
+        for (int j = 0; j < VECTOR; ++j)
+            if (k + j < channels) sum.of[j] = fmaf(weight[j * u.channel_pitch], element.of[j], sum.of[j]);
     } else {
         const float shared = weight[0];
 #pragma unroll
@@ -35,14 +36,14 @@ extern "C" __global__ void __launch_bounds__(256) upsample(
     const Reach columns = reach(item.column + u.column_cropping, u.tap_columns, u.column_stride, x_sizes.columns);
     Vector<VECTOR> sum;
 #pragma unroll
-    for (int j = 0; j < VECTOR; ++j) sum.of[j] = bias ? bias[k + j] : 0;
+    for (int j = 0; j < VECTOR; ++j) sum.of[j] = bias && k + j < y_sizes.channels ? bias[k + j] : 0;
     for (int r = rows.first; r <= rows.last; ++r)
         for (int c = columns.first; c <= columns.last; ++c) {
             const int t = (item.row + u.row_cropping - u.row_stride * r) * u.tap_columns
                         + item.column + u.column_cropping - u.column_stride * c;
-            add_tap(sum, weight, u, k, t, x + x_pitches.at(n, r, c) + k);
+            add_tap(sum, weight, u, t, x + x_pitches.at(n, r, c), k, y_sizes.channels);
         }
-    store(y + y_pitches.at(n, item.row, item.column) + k, sum);
+    store(y + y_pitches.at(n, item.row, item.column) + k, sum, y_sizes.channels - k);
 }
 
 extern "C" __global__ void __launch_bounds__(256) upsample_adjoint(
@@ -55,6 +56,6 @@ extern "C" __global__ void __launch_bounds__(256) upsample_adjoint(
     Vector<VECTOR> sum = {};
     for (int a = max(0, -top); a < min(u.tap_rows, dy_sizes.rows - top); ++a)
         for (int b = max(0, -left); b < min(u.tap_columns, dy_sizes.columns - left); ++b)
-            add_tap(sum, weight, u, k, a * u.tap_columns + b, dy + dy_pitches.at(n, top + a, left + b) + k);
-    store(dx + dx_pitches.at(n, item.row, item.column) + k, sum);
+            add_tap(sum, weight, u, a * u.tap_columns + b, dy + dy_pitches.at(n, top + a, left + b), k, dx_sizes.channels);
+    store(dx + dx_pitches.at(n, item.row, item.column) + k, sum, dx_sizes.channels - k);
 }

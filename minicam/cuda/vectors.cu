@@ -33,19 +33,27 @@ template <int N, typename T> __device__ void store(T* to, const Vector<N>& vecto
     *reinterpret_cast<Packed<T, N>*>(to) = packed;
 }
 
+// Of the vector only the first `count` elements: what lies behind the last channel is not touched.
+template <int N, typename T> __device__ void store(T* to, const Vector<N>& vector, int count) {
+    if (count >= N) return store(to, vector);
+#pragma unroll
+    for (int j = 0; j < N; ++j)
+        if (j < count) store(to + j, vector.of[j]);
+}
+
 template <int N> __device__ void add(Vector<N>& sum, const Vector<N>& vector) {
 #pragma unroll
     for (int j = 0; j < N; ++j) sum.of[j] += vector.of[j];
 }
 
-// What a thread works on: `channel` and the N - 1 after it, at a position. The grid is from `item_grid` in arguments.py;
-// threads whose column lies outside have nothing to do.
+// What a thread works on: `channel` and the N - 1 after it, as far as there are such, at a position. The grid is from
+// `item_grid` in arguments.py; threads whose column lies outside have nothing to do.
 struct Item {
     int sample, row, column, channel;
 };
 
 template <int N> __device__ Item item_of(const Sizes& sizes, int channels) {
-    const int groups = channels / N;
+    const int groups = (channels + N - 1) / N;
     const int i = int(blockIdx.y * blockDim.x + threadIdx.x);
     return {int(blockIdx.x) / sizes.rows, int(blockIdx.x) % sizes.rows, i / groups, i % groups * N};
 }
