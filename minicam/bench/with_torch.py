@@ -71,10 +71,12 @@ class ChannelsFirst(Contestant):
             rows, columns = self.resize[layer]
             return (rows @ raw[0, 0].relu() @ columns.T).numpy()
 
+    def _pixels(self) -> Any:
+        return self.torch.from_numpy(self.image).to(memory_format=getattr(self.torch, self.memory_format)).float()
+
     def _run(self, recorded: tuple[str, ...]) -> dict[str, Any]:
         """The values of the output and of the layers in `recorded`, from the earliest of which on autograd records."""
-        image = self.torch.from_numpy(self.image).to(memory_format=getattr(self.torch, self.memory_format)).float()
-        values = {self.input: image}
+        values = {self.input: self._pixels()}
         for step, module in self.steps:
             name = step.node.name
             values[name] = module(*(values[source] for source in step.node.inputs))

@@ -1,0 +1,180 @@
+"""End to end: the example's job, and its forward pass alone, of minicam and of its rivals, in turn."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpu_bench import floors, with_minicam, with_torch
+from gpu_bench.agreement import compared, distance
+from gpu_bench.bench import Bench
+from gpu_bench.precision import PRECISIONS
+from gpu_bench.rows import Row, failure, row
+from gpu_bench.timing import Contender, Times, alternated
+from gpu_bench.with_compiler import Compiled, CompiledAndCaptured
+from gpu_bench.with_grad_cam import GradCam
+from minicam.bench.task import CLASSES, FEATURE_LAYERS
+
+ROTATION = 4
+"""Batches that take turns."""
+COPIES = "image in and labels and maps out, in page-locked memory, count"
+NO_COPIES = "images and scores stay on the device"
+AT_MOST = 1 / 8
+"""What one contestant may take of the time left, by what it took for a smaller batch."""
+
+Kinds = Sequence[tuple[Any, str]]
+"""Classes of contestants, with the precision as each calls it."""
+
+
+def jobs(bench: Bench) -> Iterator[Row]:
+    """Labels and eight maps of each image, from the host's memory to the host's memory."""
+    per_image: dict[str, float] = {}
+    for batch in bench.batches:
+        for theirs, ours in _groups(bench):
+            kinds = [*((with_minicam.Minicam, p) for p in ours if p != "exact" or batch == 1)]
+            kinds += [(with_torch.ByHand, theirs), (with_torch.Captured, theirs)]
+            kinds += [(GradCam, "default")] if theirs == "tf32" else []
+            yield from contest(bench, "job", kinds, batch, per_image)
+
+
+def compiled_jobs(bench: Bench) -> Iterator[Row]:
+    """The same by PyTorch's compiler, for one image, beside minicam and PyTorch's graph once more."""
+    for theirs, ours in reversed(list(_groups(bench))):
+        kinds = [*((with_minicam.Minicam, p) for p in ours if p != "exact"), (with_torch.Captured, theirs)]
+        yield from contest(bench, "compiled", [*kinds, (Compiled, theirs), (CompiledAndCaptured, theirs)], 1, {})
+
+
+def forwards(bench: Bench) -> Iterator[Row]:
+    """The scores alone, on the device."""
+    for batch in bench.batches:
+        for theirs, ours in _groups(bench):
+            kinds = [*((with_minicam.Forward, p) for p in ours if p != "exact" or batch == 1)]
+            kinds += [(with_torch.Forward, theirs), (with_torch.ForwardCaptured, theirs)]
+            yield from contest(bench, "forward", kinds, batch, {})
+
+
+def contest(bench: Bench, section: str, kinds: Kinds, batch: int, per_image: dict[str, float]) -> Iterator[Row]:
+    """Rows of these contestants. per_image: seconds that each took for an image of a smaller batch; is updated."""
+    batches = [bench.inputs.batch(i, batch) for i in range(ROTATION)]
+    ready: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    checks: dict[str, tuple[float, float]] = {}
+    for kind, precision in kinds:
+        name = _key(kind, precision)
+        if batch * per_image.get(name, 0) * (1 + bench.effort.least_slow) > AT_MOST * bench.budget.left:
+            failed[name] = "skipped: would take too much of the time left"
+            continue
+        if bench.budget.left < getattr(kind, "starts_within", 0):
+            failed[name] = (
+                f"skipped: may take {kind.starts_within:g} s to start, and {bench.budget.left:.0f} s are left"
+            )
+            continue
+        try:
+            contestant = kind(bench.machine, bench.network, batches, precision)
+            checks[name] = _checked(bench, contestant, batch)
+            ready[name] = contestant
+            del contestant  # so that its memory is free once it is no longer ready
+        except Exception as error:  # whatever a library raises belongs on its row; the others go on
+            failed[name] = failure(error)
+            bench.machine.free_memory()
+    found = _timed(bench, ready, failed)
+    per_image |= {name: host.median / batch for name, (_, host) in found.items()}
+    for kind, precision in kinds:
+        name = _key(kind, precision)
+        if name not in found:
+            yield row(section, kind.title, precision, batch, note=failed[name])
+        else:
+            yield _row(bench, section, ready[name], batch, found, checks[name])
+    ready.clear()
+    bench.machine.free_memory()
+
+
+def _timed(bench: Bench, ready: dict[str, Any], failed: dict[str, str]) -> dict[str, tuple[Times, Times]]:
+    """Device and host times of all together; if that fails, of each alone, so that it is known who fails."""
+    contenders = {name: Contender(c.clock, c.job, c.before) for name, c in ready.items()}
+    try:
+        return alternated(contenders, bench.effort)
+    except Exception:
+        bench.machine.free_memory()
+    found = {}
+    for name, contender in contenders.items():
+        try:
+            found |= alternated({name: contender}, bench.effort)
+        except Exception as error:
+            failed[name] = failure(error)
+    return found
+
+
+def _row(
+    bench: Bench,
+    section: str,
+    contestant: Any,
+    batch: int,
+    found: dict[str, tuple[Times, Times]],
+    check: tuple[float, float],
+) -> Row:
+    device, host = found[_key(type(contestant), contestant.precision)]
+    own = [times.median for name, (times, _) in found.items() if name.startswith("minicam")]
+    precision = _ours(contestant.precision)
+    error, equal = check
+    notes = [contestant.settings, NO_COPIES if section == "forward" else COPIES, _judged(error, precision)]
+    notes += [
+        f"upsampling by interpolation: {', '.join(names)}"
+        for names in [getattr(contestant, "interpolates", [])]
+        if names
+    ]
+    return row(
+        section,
+        contestant.title,
+        contestant.precision,
+        batch,
+        device,
+        error,
+        floors.seconds(_work(bench, section), precision, bench.ceilings, batch),
+        "; ".join(filter(None, notes)),
+        host_seconds=host.median,
+        images_per_second=batch / host.median,
+        over_minicam=device.median / min(own) if own else None,
+        labels_equal=equal,
+    )
+
+
+def _work(bench: Bench, section: str) -> list[floors.Work]:
+    graph = bench.network.graph
+    if section == "forward":
+        return list(floors.forward_work(graph, bench.space).values())
+    return floors.job_work(graph, bench.space, FEATURE_LAYERS, len(CLASSES))
+
+
+def _checked(bench: Bench, contestant: Any, batch: int) -> tuple[float, float]:
+    """Error and share of equal labels of its second run, on another batch: a result left from the first would show."""
+    contestant.before()
+    expected = bench.inputs.expected(1, batch)
+    if hasattr(contestant, "scores"):
+        right, found = np.stack([answer.scores for answer in expected]), contestant.scores(1)
+        return distance(found, right), float((found.argmax(axis=1) == right.argmax(axis=1)).mean())
+    for i in (0, 1):
+        contestant.job(i)
+    if hasattr(contestant, "expected_of"):
+        expected = contestant.expected_of(bench.inputs, 1, batch)
+    return compared(contestant.answers(), expected)
+
+
+def _groups(bench: Bench) -> Iterator[tuple[str, list[str]]]:
+    """PyTorch's precision, and minicam's that are compared with it."""
+    for theirs in dict.fromkeys(PRECISIONS[p].torch for p in bench.precisions):
+        yield theirs, [p for p in bench.precisions if PRECISIONS[p].torch == theirs]
+
+
+def _ours(precision: str) -> str:
+    """minicam's precision whose floor and bound are those of a contestant's."""
+    return {"fp32": "fast", "default": "tf32"}.get(precision, precision)
+
+
+def _key(kind: Callable[..., Any], precision: str) -> str:
+    return f"{kind.title}, {precision}"  # type: ignore[attr-defined]
+
+
+def _judged(error: float, precision: str) -> str:
+    bound = PRECISIONS[precision].bound
+    return "" if error <= bound else f"NOT COMPARABLE: its error is beyond {bound:g}"
