@@ -76,10 +76,26 @@ def _has_driver() -> bool:
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    """x in main memory; x itself if it is there already."""
-    return x if isinstance(x, np.ndarray) else x.get()
+    """x in main memory; x itself if it is there already.
+
+    What comes from a GPU is in pinned memory, which it writes to without a detour, and in C order.
+    """
+    if isinstance(x, np.ndarray):
+        return x
+    memory = array_module(x).cuda.alloc_pinned_memory(max(x.nbytes, 1))
+    host = np.frombuffer(memory, x.dtype, x.size).reshape(x.shape)
+    x.get(out=host)
+    return host
 
 
 def as_array(module: ModuleType, x: Any, dtype: Any = None) -> Array:
-    """x, anything that is like an array, as an array of that module, brought over from the other one's memory."""
-    return module.asarray(to_numpy(x) if module is np and array_module(x) is not np else x, dtype)
+    """x, anything that is like an array, as an array of that module, brought over from the other one's memory.
+
+    An array whose axes lie in another order in memory, such as an image's channels, is brought over as it lies.
+    """
+    if module is np:
+        return np.asarray(to_numpy(x) if array_module(x) is not np else x, dtype)
+    if not isinstance(x, np.ndarray) or x.flags.c_contiguous:
+        return module.asarray(x, dtype)
+    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    return module.asarray(np.ascontiguousarray(x.transpose(order)), dtype).transpose(np.argsort(order).tolist())

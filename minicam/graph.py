@@ -10,6 +10,9 @@ from minicam.backend import Array, array_module
 from minicam.errors import LayerError, close_names
 from minicam.ops import Op, Shape
 
+MOST_SHAPES = 32
+"""Sizes of inputs for which a graph remembers the shapes of its layers."""
+
 Parameters = Mapping[str, Mapping[str, Array]]
 """Node name -> parameter name -> array."""
 
@@ -79,8 +82,20 @@ class Graph:
         if name not in self.by_name and name not in self.inputs:
             raise LayerError(f"there is no layer {name!r}{close_names(name, self.by_name)}")
 
-    def shapes(self, fed: Mapping[str, Shape]) -> dict[str, Shape]:
+    def shapes(self, fed: Mapping[str, Shape]) -> Mapping[str, Shape]:
         """The shape of one sample at every layer that follows from the shapes of what is fed."""
+        key = tuple(fed.items())
+        if key not in self._known_shapes:
+            if len(self._known_shapes) >= MOST_SHAPES:
+                self._known_shapes.clear()
+            self._known_shapes[key] = self._shapes(fed)
+        return self._known_shapes[key]
+
+    @cached_property
+    def _known_shapes(self) -> dict[Any, Mapping[str, Shape]]:
+        return {}
+
+    def _shapes(self, fed: Mapping[str, Shape]) -> dict[str, Shape]:
         shapes = dict(fed)
         for node in self.nodes:
             if node.name in shapes or any(name not in shapes for name in node.inputs):
@@ -191,7 +206,7 @@ class Graph:
                     )
 
     @cached_property
-    def _declared_shapes(self) -> dict[str, Shape]:
+    def _declared_shapes(self) -> Mapping[str, Shape]:
         return self.shapes(self.inputs)
 
     def needed(self, keep: Iterable[str], feeds: Mapping[str, Array]) -> list[Node]:
@@ -250,7 +265,7 @@ class Graph:
             return values
         return Values({**values, **self.forward(parameters, values.feeds, missing)}, values.feeds)
 
-    def shapes_of(self, feeds: Mapping[str, Array]) -> dict[str, Shape]:
+    def shapes_of(self, feeds: Mapping[str, Array]) -> Mapping[str, Shape]:
         """The shape of one sample at every layer that follows from what is fed, arrays (N, C, *space)."""
         return self.shapes({name: array.shape[1:] for name, array in feeds.items()})
 

@@ -15,6 +15,7 @@ from minicam.errors import LayerError, MinicamError
 from minicam.graph import Graph, Parameters, Values
 from minicam.ops import Shape
 from minicam.patches import Patch, whole
+from minicam.resizing import KERNELS
 
 FAST, CUDA = (importlib.util.find_spec(f"minicam.{folder}") is not None for folder in ("fast", "cuda"))
 """Whether the folders are there that make results fast; without them they are the same up to rounding."""
@@ -143,6 +144,31 @@ class Network:
         """A table: name, op, output shape, parameters, receptive field and stride where defined."""
         return summary.table(self.graph)
 
+    def explained(
+        self,
+        x: Array,
+        signs: np.ndarray,
+        reduction_layer: str,
+        layers: tuple[str, ...],
+        labelled: str | None,
+        size: tuple[int, ...],
+        method: str,
+        mean: bool,
+    ) -> Any:
+        """All of `explain` for targets over all positions in one pass, see `minicam.cuda.job`; None where there is no
+        such pass: on a CPU, for float64, for other ranks and for methods of resizing but "bicubic" and "bilinear"."""
+        x = self._checked(self._input_name, x)
+        if x.dtype == np.float64 or not hasattr(engine := self._engine(np.dtype(np.float32)), "job"):
+            return None
+        shapes = self.graph.shapes_of({self._input_name: x})
+        names = [reduction_layer, *layers, *([labelled] if labelled else [])]
+        if any(len(shapes[name]) != 3 for name in names) or method not in KERNELS:
+            return None
+        from minicam.cuda.job import Job
+
+        job = Job(reduction_layer, layers, labelled, len(signs), (size[0], size[1]), method, mean)
+        return engine.job(x, signs, job)
+
     def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
         """work(item) for every item, by as many threads as there are where the fast path is in use."""
         self._engine(np.dtype(np.float32)).each(work, items)
@@ -209,7 +235,7 @@ class Network:
             raise LayerError(f"{name!r} was given values of type {x.dtype}; expected numbers")
         if math.prod(x.shape) == 0:
             raise LayerError(f"{name!r} was given an empty array of shape {x.shape}")
-        finite = array_module(x).isfinite(x)
+        finite = array_module(x).isfinite(x) if x.dtype.kind == "f" else np.True_
         if not finite.all():
             first = tuple(int(i) for i in np.argwhere(~finite)[0])
             raise LayerError(f"{name!r} was given {int((~finite).sum())} NaN or infinite values, the first at {first}")

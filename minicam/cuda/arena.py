@@ -1,6 +1,6 @@
 """One memory for all buffers of a plan: two whose lifetimes do not meet may lie in the same place."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from minicam.cuda.buffers import Buffer
 
@@ -9,6 +9,15 @@ ALIGNMENT = 256
 
 Lifetimes = Mapping[Buffer, tuple[int, int]]
 """Buffer -> the first and the last step that uses it."""
+
+
+def packed(buffers: Iterable[Buffer]) -> tuple[dict[Buffer, int], int]:
+    """Where each buffer begins, in bytes, if they lie one after the other, and how large the memory is."""
+    found, size = {}, 0
+    for buffer in buffers:
+        found[buffer] = size
+        size += _rounded(buffer.bytes)
+    return found, size
 
 
 def offsets(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
@@ -21,7 +30,7 @@ def offsets(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
     found: dict[Buffer, int] = {}
     for buffer in sorted(lifetimes, key=lambda b: -b.bytes):
         begin, end = lifetimes[buffer]
-        size = -(buffer.bytes // -ALIGNMENT) * ALIGNMENT
+        size = _rounded(buffer.bytes)
         start = 0
         for low, high, other in sorted(placed, key=lambda place: place[:2]):
             other_begin, other_end = lifetimes[other]
@@ -32,3 +41,7 @@ def offsets(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
         found[buffer] = start
         placed.append((start, start + size, buffer))
     return found, max((high for _, high, _ in placed), default=0)
+
+
+def _rounded(size: int) -> int:
+    return -(size // -ALIGNMENT) * ALIGNMENT

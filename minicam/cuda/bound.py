@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from minicam.backend import Array
-from minicam.cuda.arena import ALIGNMENT, offsets
+from minicam.cuda.arena import ALIGNMENT, offsets, packed
 from minicam.cuda.buffers import Buffer, FeatureMaps, Launch, Place
 from minicam.cuda.kernels import Kernels
-from minicam.cuda.plan import Call, Plan, Value
+from minicam.cuda.plan import Call, Plan, Value, buffer_of
 
 
 class Constants:
@@ -44,13 +44,14 @@ class Bound:
         self._graph: Any = None
         self._runs = 0
         inside, size = offsets(plan.lifetimes())
-        kept, kept_size = offsets(dict.fromkeys(plan.results(), (0, 0)))
+        kept, kept_size = packed(plan.results())
         self._arena = module.empty(max(size, ALIGNMENT), np.uint8)
         self._results = module.empty(max(kept_size, ALIGNMENT), np.uint8)
         self._addresses = {buffer: self._arena.data.ptr + offset for buffer, offset in inside.items()}
         self._addresses |= {buffer: self._results.data.ptr + offset for buffer, offset in kept.items()}
         self._addresses |= {buffer: given[name].data.ptr for name, buffer in plan.given.items()}
         self._addresses |= {buffer: constants.address(buffer) for buffer in plan.constants()}
+        self._handed_out = {name: value for name, value in plan.left.items() if name not in plan.fetched}
         self._copied = {name: self._anywhere(buffer) for name, buffer in plan.copied.items()}
 
     @property
@@ -64,7 +65,8 @@ class Bound:
         return self._arena.nbytes + self._results.nbytes
 
     def run(self, contents: Mapping[str, Array]) -> dict[str, Array]:
-        """Copy `contents` to the plan's inputs, run it on the current stream, and return what it leaves, by name."""
+        """Copy `contents` to the plan's inputs, run it on the current stream, and return what it leaves, by name; of
+        what is to be fetched see `block`."""
         for name, array in contents.items():
             self._copied[name][...] = array
         if self._runs == 0 or not self.plan.capturable:
@@ -74,12 +76,23 @@ class Bound:
                 self._graph = self._captured()
             self._graph.launch()
         self._runs += 1
-        lease = Lease()
-        self._lease = weakref.ref(lease)
+        pointer = self._leased()
+        return {name: self._view(value, pointer, self._results.data.ptr) for name, value in self._handed_out.items()}
+
+    def block(self) -> Array:
+        """What the last run left of the plan's `fetched`, (1, bytes) uint8: see `Plan.parts`."""
+        _, size = packed(dict.fromkeys(buffer_of(self.plan.left[name]) for name in self.plan.fetched))
+        return self._module.ndarray((1, size), np.uint8, self._leased())
+
+    def _leased(self) -> Any:
+        """A pointer to the results, which are not free as long as it is held."""
+        lease = self._lease() if self._lease else None
+        if lease is None:
+            lease = Lease()
+            self._lease = weakref.ref(lease)
         results = self._results
         owned = self._module.cuda.UnownedMemory(results.data.ptr, results.nbytes, (lease, results), -1)
-        pointer = self._module.cuda.MemoryPointer(owned, 0)
-        return {name: self._view(value, pointer, results.data.ptr) for name, value in self.plan.left.items()}
+        return self._module.cuda.MemoryPointer(owned, 0)
 
     def _start(self) -> None:
         for step in self.plan.steps:

@@ -14,14 +14,15 @@ from minicam.cuda.backward import Backward
 from minicam.cuda.bound import Bound, Constants
 from minicam.cuda.buffers import Buffer, FeatureMaps, Place
 from minicam.cuda.forward import Forward
+from minicam.cuda.job import Explained, Job, job_plan
 from minicam.cuda.kernels import Kernels
 from minicam.cuda.maps import resize, weighted_sum
 from minicam.cuda.plan import Plan, Value
 from minicam.cuda.softmax import largest_channel
 from minicam.cuda.weights import Weights
 from minicam.errors import DeviceError, DeviceMemoryError
-from minicam.fast.shapes import shapes_from
-from minicam.graph import Graph, Parameters, Values, check_seeds, read_by
+from minicam.fast.shapes import Shapes, shapes_from
+from minicam.graph import Graph, Node, Parameters, Values, check_seeds, read_by
 from minicam.resizing import imresize, resize_weights
 
 MOST_BOUND = 16
@@ -78,20 +79,20 @@ class CudaGraph:
         self._constants = Constants(module)
         self._plans: dict[Hashable, Plan] = {}
         self._bound: OrderedDict[Hashable, list[Bound]] = OrderedDict()
+        self._last: Bound
         self._turn = threading.RLock()
 
     def forward(self, feeds: Mapping[str, Array], keep: Iterable[str]) -> Values:
         """The layers in `keep`; see `Graph.forward`. feeds: float32 CuPy arrays."""
         keep = list(keep)
-        self.graph.check_feeds(feeds)
-        for name in keep:
-            self.graph.check_name(name)
         computed = [name for name in dict.fromkeys(keep) if name not in feeds]
-        found = self._run(self._forward_key(feeds, computed), lambda: self.forward_plan(feeds, computed), feeds, {})
+        sizes = tuple((name, tuple(array.shape)) for name, array in feeds.items())
+        found = self._run(("forward", sizes, *computed), lambda: self.forward_plan(feeds, computed), feeds, {})
         return Values({name: found[name] if name in found else feeds[name] for name in keep}, feeds)
 
     def forward_plan(self, feeds: Mapping[str, Array], keep: Sequence[str]) -> Plan:
         """The launches of a forward pass. feeds: arrays, of which only the shapes count."""
+        self.graph.check_feeds(feeds)
         shapes, samples = shapes_from(self.graph, feeds), len(next(iter(feeds.values())))
         planner = Forward(self.graph, self._weights, shapes, samples, self._arithmetic.forward, self._processors)
         return planner.plan(list(feeds), keep)
@@ -105,6 +106,29 @@ class CudaGraph:
         asked for before it, takes a few sums instead of a convolution's adjoint."""
         found = self._backward(values, seeds, list(wrt), means_only=True)
         return {name: array.reshape(array.shape[:2]) for name, array in found.items()}
+
+    def job(self, x: Array, signs: np.ndarray, job: Job) -> Explained:
+        """The whole work on images x (N, C, H, W), of any type, by one plan. signs (T, C): of the targets' channels."""
+        feeds = {next(iter(self.graph.inputs)): x}
+
+        def plan() -> Plan:
+            self.graph.check_feeds(feeds)
+            shapes, samples = shapes_from(self.graph, feeds), len(x)
+            layers, last = list(job.layers), job.reduction_layer
+            path, depends = self.graph.between([last], layers, feeds)
+            kept = {last, *layers, *read_by(path)} | ({job.labelled} if job.labelled else set())
+            forward = self.forward_plan(feeds, sorted(kept))
+
+            def backward(targets: int) -> Backward:
+                return self._backward_planner(path, depends, shapes, samples, targets, True)
+
+            return job_plan(job, forward, backward, samples, shapes)
+
+        key = "job", job, tuple(x.shape)
+        with self._turn:
+            arrays = self._run(key, plan, {**feeds, "signs": self._module.asarray(signs, np.float32)}, {})
+            block = self._last.block()
+        return Explained(job, self._plans[key], len(x), block, {layer: arrays[layer] for layer in job.layers})
 
     def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
         """work(item) for every item."""
@@ -160,9 +184,6 @@ class CudaGraph:
         """Of device memory that plans hold, without weights."""
         return sum(bound.bytes for some in self._bound.values() for bound in some)
 
-    def _forward_key(self, feeds: Mapping[str, Array], keep: Sequence[str]) -> Hashable:
-        return "forward", tuple((name, tuple(array.shape)) for name, array in feeds.items()), tuple(keep)
-
     def _backward(
         self, values: Values, seeds: Mapping[str, Array], wrt: list[str], means_only: bool
     ) -> dict[str, Array]:
@@ -183,16 +204,21 @@ class CudaGraph:
             maps = {name: found for name, array in given.items() if (found := _as_maps(array)) is not None}
             copied = {name: Buffer(tuple(array.shape)) for name, array in contents.items()}
             known: dict[str, Value] = {name: maps[name] if name in maps else copied[name] for name in read}
-            arithmetic = self._arithmetic.backward
-            planner = Backward(
-                path, depends, shapes, samples, targets, self._weights, arithmetic, self._processors, means_only
-            )
+            planner = self._backward_planner(path, depends, shapes, samples, targets, means_only)
             started = {name: planner.seed(copied[f"seed of {name}"], (targets, *shapes[name])) for name in seeds}
             places = {name: found.place.buffer for name, found in maps.items()}
             return planner.plan(known, started, wrt, copied, places)
 
         layouts = tuple((name, _layout(array)) for name, array in (*read.items(), *contents.items()))
         return self._run(("backward", layouts, tuple(seeds), tuple(wrt), means_only), plan, contents, given)
+
+    def _backward_planner(
+        self, path: list[Node], depends: set[str], shapes: Shapes, samples: int, targets: int, means_only: bool
+    ) -> Backward:
+        arithmetic = self._arithmetic.backward
+        return Backward(
+            path, depends, shapes, samples, targets, self._weights, arithmetic, self._processors, means_only
+        )
 
     def _run(
         self, key: Hashable, plan: Callable[[], Plan], contents: Mapping[str, Array], given: Mapping[str, Array]
@@ -210,6 +236,7 @@ class CudaGraph:
                 some.append(bound)
             while len(self._bound) > MOST_BOUND:
                 self._bound.popitem(last=False)
+            self._last = bound
             return bound.run(contents)
 
     @contextmanager

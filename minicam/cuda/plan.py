@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from minicam.cuda.arena import packed
 from minicam.cuda.buffers import Buffer, FeatureMaps, Launch
 
 Value = FeatureMaps | Buffer
@@ -29,12 +32,14 @@ Step = Launch | Call
 @dataclass(frozen=True)
 class Plan:
     """steps, in order. copied: what is copied into the plan's own memory before each run, by name; given: buffers whose
-    memory is that of an array of the caller; left: what is there after a run, by name."""
+    memory is that of an array of the caller; left: what is there after a run, by name; fetched: which of these, all of
+    them buffers, lie next to each other, in this order, so that one copy brings them to the host."""
 
     steps: tuple[Step, ...]
     copied: Mapping[str, Buffer] = field(default_factory=dict)
     given: Mapping[str, Buffer] = field(default_factory=dict)
     left: Mapping[str, Value] = field(default_factory=dict)
+    fetched: tuple[str, ...] = ()
 
     @property
     def launches(self) -> list[Launch]:
@@ -48,13 +53,24 @@ class Plan:
     def constants(self) -> set[Buffer]:
         return {buffer for step in self.steps for buffer in step.buffers() if buffer.value is not None}
 
-    def results(self) -> set[Buffer]:
-        """The buffers that outlive a run."""
-        return {buffer_of(value) for value in self.left.values()} - set(self.given.values())
+    def results(self) -> list[Buffer]:
+        """The buffers that outlive a run, those of `fetched` first."""
+        names = (*self.fetched, *self.left)
+        return list(dict.fromkeys(buffer_of(self.left[name]) for name in names))
+
+    def parts(self, block: np.ndarray) -> dict[str, np.ndarray]:
+        """The arrays of `fetched` in the bytes that `Bound.block` gave."""
+        places, _ = packed(buffer_of(self.left[name]) for name in self.fetched)
+        found = {}
+        for name in self.fetched:
+            buffer = buffer_of(self.left[name])
+            raw = block[places[buffer] : places[buffer] + buffer.bytes]
+            found[name] = raw.view(buffer.dtype).reshape(buffer.shape)
+        return found
 
     def lifetimes(self) -> dict[Buffer, tuple[int, int]]:
         """Of every buffer that needs memory only while the plan runs: its first and its last step."""
-        outside = self.constants() | self.results() | set(self.given.values())
+        outside = self.constants() | set(self.results()) | set(self.given.values())
         found = {buffer: (-1, -1) for buffer in self.copied.values() if buffer not in outside}
         for i, step in enumerate(self.steps):
             for buffer in step.buffers():

@@ -30,7 +30,6 @@ class Transfers:
 
     def __exit__(self, *_: object) -> None:
         self.settle()
-        self._up.synchronize()
         self._cupy.cuda.get_current_stream().synchronize()
         self._uploads.clear()
 
@@ -106,5 +105,6 @@ class _Download:
         self._array = None
 
     def part(self, n: int) -> np.ndarray:
+        """The n-th part: a copy, so that nobody holds the others' memory with it."""
         self.settle()
-        return self._host[n].copy()
+        return self._host[0] if len(self._host) == 1 else self._host[n].copy()

@@ -1,6 +1,7 @@
 """From an image to labels and maps: one forward pass, and the backward passes that the targets take."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from minicam.backend import Array, array_module, to_numpy
 from minicam.errors import LayerError
 from minicam.explanation import passes
+from minicam.explanation.at_once import Found, explained, over_all_positions
 from minicam.explanation.batches import Batches, Fetch
 from minicam.explanation.defaults import choose_feature_layer, choose_reduction_layer
 from minicam.explanation.inputs import Sample, is_batch, samples
@@ -22,7 +24,8 @@ from minicam.explanation.scores import LOGITS, Scores, score_kind
 from minicam.explanation.segmentation import label_layer, labels
 from minicam.explanation.targets import Class, Seed, Target, as_targets
 from minicam.network import Network
-from minicam.patches import Patch
+from minicam.patches import Patch, whole
+from minicam.resizing import imresize
 
 log = logging.getLogger("minicam")
 
@@ -98,6 +101,37 @@ class Explaining:
         self, net: Network, group: Sequence[Sample], x: Array, fetch: Fetch
     ) -> list[Callable[[], Explanation]]:
         """For each sample what gives its explanation."""
+        return self._at_once(net, group, x, fetch) or self._in_parts(net, group, x, fetch)
+
+    def _at_once(
+        self, net: Network, group: Sequence[Sample], x: Array, fetch: Fetch
+    ) -> list[Callable[[], Explanation]] | None:
+        """By one pass that does everything, where there is one for these targets and this network."""
+        last, space, output = self._reduction_layer, group[0].space, label_layer(net)
+        shape = net.graph.shapes_of({next(iter(net.graph.inputs)): x})[last]
+        unknown = np.broadcast_to(np.float32(np.nan), tuple(size or 1 for size in shape))
+        scores = Scores(unknown, score_kind(net.graph, last), net.classes, space)
+        targets = over_all_positions(self._targets, scores)
+        if targets is None:
+            return None
+        ways = explained(net, x, fetch, targets, self._layers, last, output, space, self._options)
+
+        def finish(way: Callable[[], Found]) -> Explanation:
+            found, positions, nowhere = way(), math.prod(scores.space), whole(unknown, len(scores.space))
+            seeds = [Seed(target.name, np.nan, positions, nowhere, everywhere=True) for target in targets]
+            cams = [
+                self._cam(net, scores, seeds, layer, found.arrays[layer], Kept(found.activations[layer]), None)
+                for layer in self._layers
+            ]
+            labels = found.labels
+            return Explanation(None if labels is None else imresize(labels, space, "nearest"), cams)
+
+        return None if ways is None else [partial(finish, way) for way in ways]
+
+    def _in_parts(
+        self, net: Network, group: Sequence[Sample], x: Array, fetch: Fetch
+    ) -> list[Callable[[], Explanation]]:
+        """A forward pass, then the backward passes that the targets take."""
         layers, last, output = self._layers, self._reduction_layer, label_layer(net)
         keep = {last, *layers, *net.graph.reads([last], layers)} | ({output} if output else set())
         values = net.forward(x, keep)
@@ -118,7 +152,12 @@ class Explaining:
 
         def finish(n: int) -> Explanation:
             own = {layer: {name: array(n) for name, array in coming[layer].items()} for layer in coming}
-            cams = [self._cam(net, scores[n], seeds[n], n, maps[layer], layer, own[layer]) for layer in layers]
+            cams = []
+            for layer in layers:
+                kept = Kept(maps[layer].activations[n])
+                gradients = maps[layer].gradients
+                left = None if gradients is None else Kept(gradients[n])
+                cams.append(self._cam(net, scores[n], seeds[n], layer, own[layer], kept, left))
             return Explanation(None if found is None else found(n), cams)
 
         return [partial(finish, n) for n in range(len(group))]
@@ -128,12 +167,12 @@ class Explaining:
         net: Network,
         scores: Scores,
         seeds: Sequence[Seed],
-        n: int,
-        maps: Maps,
         layer: str,
         arrays: dict[str, np.ndarray],
+        activations: Kept,
+        gradients: Kept | None,
     ) -> CAM:
-        """Of the n-th sample. arrays: what `maps` came to, and the scores."""
+        """Of one sample. arrays: what `Maps` came to, and the scores."""
         options = self._options
         return CAM(
             **arrays,
@@ -149,8 +188,8 @@ class Explaining:
             classes=net.classes,
             colors=net.colors,
             device=net.device_name,
-            _activations=Kept(maps.activations[n]),
-            _gradients=None if maps.gradients is None else Kept(maps.gradients[n]),
+            _activations=activations,
+            _gradients=gradients,
         )
 
 

@@ -36,6 +36,14 @@ class Seed(NamedTuple):
     everywhere: bool = False
 
 
+class Everywhere(NamedTuple):
+    """A target that sums signed channels over all positions: channel -> sign, and its name. It is known before the
+    scores are: a target has it as `everywhere(scores)`, which looks at no values."""
+
+    signs: dict[int, int]
+    name: str
+
+
 class Target(Protocol):
     def seed(self, scores: Scores) -> Seed: ...
 
@@ -46,9 +54,12 @@ class Class:
 
     c: int | str
 
-    def seed(self, scores: Scores) -> Seed:
+    def everywhere(self, scores: Scores) -> Everywhere:
         c = scores.class_index(self.c)
-        return _everywhere(scores, {c: 1}, scores.class_name(c))
+        return Everywhere({c: 1}, scores.class_name(c))
+
+    def seed(self, scores: Scores) -> Seed:
+        return _everywhere(scores, self.everywhere(scores))
 
 
 @dataclass(frozen=True)
@@ -163,15 +174,21 @@ class Contrast:
     b: int | str
     mask: Any = field(default=None, repr=False)
 
+    def everywhere(self, scores: Scores) -> Everywhere | None:
+        return self._difference(scores) if self.mask is None else None
+
     def seed(self, scores: Scores) -> Seed:
+        difference = self._difference(scores)
+        if self.mask is None:
+            return _everywhere(scores, difference)
+        region = Region(self.mask, self.a).seed(scores)
+        return _summed(scores, difference.signs, scores.cells(region.mark), f"{difference.name} in region", region.mark)
+
+    def _difference(self, scores: Scores) -> Everywhere:
         a, b = scores.class_index(self.a), scores.class_index(self.b)
-        name = f"{scores.class_name(a)} rather than {scores.class_name(b)}"
         if a == b:
             raise TargetError(f"the contrast is between {self.a!r} and itself, which is always 0")
-        if self.mask is None:
-            return _everywhere(scores, {a: 1, b: -1}, name)
-        region = Region(self.mask, self.a).seed(scores)
-        return _summed(scores, {a: 1, b: -1}, scores.cells(region.mark), f"{name} in region", region.mark)
+        return Everywhere({a: 1, b: -1}, f"{scores.class_name(a)} rather than {scores.class_name(b)}")
 
 
 @dataclass(frozen=True)
@@ -218,16 +235,15 @@ def _as_target(one: Any) -> Target:
     raise TargetError(f"{one!r} is not a target; expected a class name, a 0-based index or one of minicam's targets")
 
 
-def _everywhere(scores: Scores, signs: dict[int, int], name: str) -> Seed:
-    """The sum of signed channels over all positions."""
+def _everywhere(scores: Scores, target: Everywhere) -> Seed:
     xp = array_module(scores.values)
     gradient = xp.zeros((len(scores.values), *(1,) * len(scores.space)), scores.values.dtype)
     score: Array = 0.0  # of a GPU it stays there, as reading it would wait
-    for c, sign in signs.items():
+    for c, sign in target.signs.items():
         gradient[c] = sign
         score = score + sign * scores.values[c].sum(dtype=np.float64)
     patch = whole(xp.broadcast_to(gradient, scores.values.shape), len(scores.space))
-    return Seed(name, score, math.prod(scores.space), patch, everywhere=True)
+    return Seed(target.name, score, math.prod(scores.space), patch, everywhere=True)
 
 
 def _over(scores: Scores, c: int, cells: np.ndarray, name: str) -> Seed:
