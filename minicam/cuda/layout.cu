@@ -33,7 +33,8 @@ extern "C" __global__ void __launch_bounds__(256) to_channels_last(
     }
 }
 #else
-// y = scale[k] (x1 + x2 + x3) + offset[k], then max(y, 0) if `rectify`, and 0 where not mask > 0. What is null is left out.
+// y = scale[k] (x1 + x2 + x3) + offset[k], then max(y, 0) if `rectify`, and 0 where not mask > 0. What is null is left
+// out.
 extern "C" __global__ void __launch_bounds__(256) combine(
     const INPUT* __restrict__ x1, Pitches pitches1, const INPUT* __restrict__ x2, Pitches pitches2,
     const INPUT* __restrict__ x3, Pitches pitches3, const MASK* __restrict__ mask, Pitches mask_pitches,

@@ -21,6 +21,7 @@ extern "C" __global__ void __launch_bounds__(256) max_pool(
     const INPUT* __restrict__ x, Sizes x_sizes, Pitches x_pitches, Pooling p,
     INPUT* __restrict__ y, Sizes y_sizes, Pitches y_pitches) {
     const Item item = item_of<VECTOR>(y_sizes, y_sizes.channels);
+    const int n = item.sample, k = item.channel;
     if (item.column >= y_sizes.columns) return;
     const int top = item.row * p.row_stride - p.row_padding, left = item.column * p.column_stride - p.column_padding;
     Vector<VECTOR> largest;
@@ -28,13 +29,13 @@ extern "C" __global__ void __launch_bounds__(256) max_pool(
     for (int j = 0; j < VECTOR; ++j) largest.of[j] = minus_infinity();
     for (int a = 0; a < p.tap_rows; ++a)
         for (int b = 0; b < p.tap_columns; ++b) {
-            const Vector<VECTOR> seen = element(x, x_sizes, x_pitches, item.sample, top + a * p.row_dilation,
-                                                left + b * p.column_dilation, item.channel);
+            const Vector<VECTOR> seen =
+                element(x, x_sizes, x_pitches, n, top + a * p.row_dilation, left + b * p.column_dilation, k);
 #pragma unroll
             for (int j = 0; j < VECTOR; ++j)
                 if (seen.of[j] > largest.of[j] || seen.of[j] != seen.of[j]) largest.of[j] = seen.of[j];
         }
-    store(y + y_pitches.at(item.sample, item.row, item.column) + item.channel, largest, y_sizes.channels - item.channel);
+    store(y + y_pitches.at(n, item.row, item.column) + k, largest, y_sizes.channels - k);
 }
 
 __device__ inline bool same(float a, float b) { return a == b || (a != a && b != b); }

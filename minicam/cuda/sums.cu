@@ -17,8 +17,8 @@ struct Sum {
 #ifdef VECTOR
 constexpr int LANES = 32, SLOTS = 8;
 
-// partial[n, r, j, k] = sum of x[n, r, c, k] over the columns c from bounds[j] to bounds[j + 1]: of a block's SLOTS rows
-// of threads, each takes every SLOTS-th column.
+// partial[n, r, j, k] = sum of x[n, r, c, k] over the columns c from bounds[j] to bounds[j + 1]: of the SLOTS rows of
+// threads in a block, each takes every SLOTS-th column.
 extern "C" __global__ void __launch_bounds__(LANES * SLOTS) partial_sums(
     const INPUT* __restrict__ x, Sizes sizes, Pitches pitches, const int* __restrict__ bounds, int intervals,
     float* __restrict__ partial) {
@@ -28,6 +28,7 @@ extern "C" __global__ void __launch_bounds__(LANES * SLOTS) partial_sums(
     for (int interval = 0; interval < intervals; ++interval) {
         Sum sum[VECTOR];
         if (k < sizes.channels)
+#pragma unroll 4
             for (int c = bounds[interval] + slot; c < bounds[interval + 1]; c += SLOTS) {
                 const Vector<VECTOR> element = load<VECTOR>(x + pitches.at(n, r, c) + k);
 #pragma unroll
@@ -74,8 +75,9 @@ extern "C" __global__ void __launch_bounds__(256) rectangle_sums(
     const Rectangle rectangle = rectangles[i];
     Sum sum;
     if (k < channels)
-        for (int r = rectangle.first_row + slot; r < rectangle.end_row; r += SLOTS)
-            for (int j = rectangle.first_interval; j < rectangle.end_interval; ++j)
+        for (int j = rectangle.first_interval; j < rectangle.end_interval; ++j)
+#pragma unroll 4
+            for (int r = rectangle.first_row + slot; r < rectangle.end_row; r += SLOTS)
                 sum.add(partial[((n * rows + r) * intervals + j) * channels + k]);
     const float total = sum_of_slots(shared, sum.rounded(), lane, LANES, SLOTS);
     if (slot == 0 && k < channels) sums[(n * int(gridDim.x) + i) * channels + k] = total;
@@ -92,6 +94,7 @@ extern "C" __global__ void __launch_bounds__(512) product(
     const int k = int(blockIdx.x) * LANES + lane, n = blockIdx.y;
     Sum sum;
     if (k < columns)
+#pragma unroll 4
         for (int i = slot; i < length; i += SLOTS) sum.add(__fmul_rn(sums[n * length + i], weight[i * columns + k]));
     const float total = sum_of_slots(shared, sum.rounded(), lane, LANES, SLOTS);
     if (slot == 0 && k < columns) out[n * columns + k] = total;

@@ -56,6 +56,7 @@ extern "C" __global__ void __launch_bounds__(256) upsample_adjoint(
     Vector<VECTOR> sum = {};
     for (int a = max(0, -top); a < min(u.tap_rows, dy_sizes.rows - top); ++a)
         for (int b = max(0, -left); b < min(u.tap_columns, dy_sizes.columns - left); ++b)
-            add_tap(sum, weight, u, a * u.tap_columns + b, dy + dy_pitches.at(n, top + a, left + b), k, dx_sizes.channels);
+            add_tap(sum, weight, u, a * u.tap_columns + b, dy + dy_pitches.at(n, top + a, left + b), k,
+                    dx_sizes.channels);
     store(dx + dx_pitches.at(n, item.row, item.column) + k, sum, dx_sizes.channels - k);
 }
