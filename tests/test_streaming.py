@@ -422,7 +422,7 @@ def test_many_images_on_a_gpu(gpu, batch, seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_transfers_keep_the_order(gpu, seed):
-    """Batches come and go, each computed while the next one comes: where a wait is missing, NaN is read or comes back."""
+    """Batches come and go, each computed while the next one comes: a missing wait reads NaN or gives it."""
     streams.order.seed(seed)
     doubled = gpu.RawModule(code=DOUBLED).get_function("doubled")
     random, waiting = np.random.default_rng(seed), []
