@@ -14,10 +14,19 @@ from typing import Any
 import pytest
 
 HEADERS = Path(__file__).parent / "emulator"
+
+
+def _processor() -> str:
+    """What Linux tells of it."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
 FLAGS = (
     *("-std=c++17", "-O1", "-fPIC", "-w", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off"),
     *("-fno-strict-aliasing", "-fno-exceptions", "-fcf-protection=none"),
     "-fsanitize=alignment,bounds,signed-integer-overflow,integer-divide-by-zero,shift",
+    *(("-mavx2", "-mfma") if re.search(r"^flags.* avx2 .* fma |^flags.* fma .* avx2 ", _processor(), re.M) else ()),
 )
 MARK = "EMULATOR_BOUND_"
 

@@ -108,8 +108,9 @@ struct Fragments { float* d; const unsigned *a, *b; };
 // D (16, 8) += A (16, depth) B (depth, 8), each lane holding the elements that the PTX ISA gives it. `packed`
 // elements of A and B lie in one register. The sums run over the depth upwards, each rounded to float; tensor cores
 // sum in another order, with bits cut off.
-template <int depth, int packed, float (*element)(unsigned bits, int which)> void multiply(Thread** lanes) {
-    float a[16][depth], b[depth][8];
+template <int depth, int packed, float (*element)(unsigned bits, int which)>
+__attribute__((optimize("O3"), no_sanitize("undefined"))) void multiply(Thread** lanes) {
+    float a[16][depth], b[depth][8], d[16][8];
     for (int i = 0; i < 32; ++i) {
         auto& own = *static_cast<Fragments*>(lanes[i]->data);
         int group = i / 4, member = i % 4;
@@ -118,14 +119,14 @@ template <int depth, int packed, float (*element)(unsigned bits, int which)> voi
             for (int r = 0; r < 4; ++r) a[group + r % 2 * 8][k + r / 2 * depth / 2] = element(own.a[r], which);
             for (int r = 0; r < 2; ++r) b[k + r * depth / 2][group] = element(own.b[r], which);
         }
+        for (int r = 0; r < 4; ++r) d[group + r / 2 * 8][member * 2 + r % 2] = own.d[r];
     }
+    for (int row = 0; row < 16; ++row)
+        for (int k = 0; k < depth; ++k)
+            for (int column = 0; column < 8; ++column) d[row][column] += a[row][k] * b[k][column];
     for (int i = 0; i < 32; ++i)
-        for (int r = 0; r < 4; ++r) {
-            int row = i / 4 + r / 2 * 8, column = i % 4 * 2 + r % 2;
-            float sum = static_cast<Fragments*>(lanes[i]->data)->d[r];
-            for (int k = 0; k < depth; ++k) sum += a[row][k] * b[k][column];
-            static_cast<Fragments*>(lanes[i]->data)->d[r] = sum;
-        }
+        for (int r = 0; r < 4; ++r)
+            static_cast<Fragments*>(lanes[i]->data)->d[r] = d[i / 4 + r / 2 * 8][i % 4 * 2 + r % 2];
 }
 // The 13 bits that tf32 lacks are ignored.
 inline float tf32_element(unsigned bits, int) { return __uint_as_float(bits & ~0x1FFFu); }
