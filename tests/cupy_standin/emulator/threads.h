@@ -1,6 +1,7 @@
 // The threads of a block as fibers. They run one at a time, in an order drawn from a seed, each until it waits for
 // others: at __syncthreads for its block, at a collective operation of a warp for its warp.
 #pragma once
+#include <algorithm>
 #include <cstdarg>
 #include <cstdlib>
 #include <vector>
@@ -153,19 +154,20 @@ inline void fail_together(const char* problem) {
 }
 
 // `complete` is called once, when every lane of the mask has come, with the waiting threads by lane.
-inline void collective(const char* operation, int line, unsigned mask, void* data, void (*complete)(Thread**)) {
-    int warp = current->number & ~31;
+inline __attribute__((noinline)) void collective(const char* operation, int line, unsigned mask, void* data,
+                                                 void (*complete)(Thread**)) {
+    Thread* first = &threads[size_t(current->number & ~31)];
+    int size = int(std::min<size_t>(32, threads.size() - size_t(first->number)));
     if (!(mask >> (current->number & 31) & 1)) fail("%s at line %d: a thread outside its own mask", operation, line);
     wait(operation, line, mask, data);
+    for (int i = 0; i < size; ++i)
+        if (mask >> i & 1 && (first[i].state != State::waits || first[i].operation != operation ||
+                              first[i].line != line || first[i].mask != mask))
+            return suspend();
     Thread *lanes[32] = {}, *waiting[32];
     unsigned count = 0;
-    for (int i = 0; i < 32 && warp + i < int(threads.size()); ++i) {
-        if (!(mask >> i & 1)) continue;
-        Thread& lane = threads[size_t(warp + i)];
-        if (lane.state != State::waits || lane.operation != operation || lane.line != line || lane.mask != mask)
-            return suspend();
-        lanes[i] = waiting[count++] = &lane;
-    }
+    for (int i = 0; i < size; ++i)
+        if (mask >> i & 1) lanes[i] = waiting[count++] = &first[i];
     complete(lanes);
     make_ready(waiting, count);
     suspend();
