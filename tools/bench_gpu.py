@@ -29,7 +29,7 @@ from gpu_bench.bench import Bench  # noqa: E402
 from gpu_bench.budget import Budget  # noqa: E402
 from gpu_bench.ceilings import Sizes, ceilings  # noqa: E402
 from gpu_bench.correctness import correctness  # noqa: E402
-from gpu_bench.job import compiled_jobs, forwards, jobs  # noqa: E402
+from gpu_bench.job import compiled_jobs, forwards, jobs, jobs_on_device  # noqa: E402
 from gpu_bench.layers import layers  # noqa: E402
 from gpu_bench.machine import Machine, about, find_machine  # noqa: E402
 from gpu_bench.precision import PRECISIONS  # noqa: E402
@@ -45,11 +45,25 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "ceilings": lambda bench: ceilings(bench.machine, bench.effort, bench.sizes, bench.ceilings),
     "correctness": correctness,
     "job": jobs,
+    "device": jobs_on_device,
     "layers": layers,
     "forward": forwards,
     "compiled": compiled_jobs,
 }
 """In this order, the last ones being what can be missed most easily."""
+ABOUT = {
+    "ceilings": "what the machine can do at most",
+    "correctness": "minicam's errors, relative, on pictures drawn anew",
+    "job": "labels and eight maps of each image; copies from and to the host's page-locked memory count",
+    "device": "the same from images on the device, where the results stay",
+    "layers": "each launch of the job, and PyTorch's convolutions, alone, captured, on inputs that take turns",
+    "forward": "the scores alone, on the device",
+    "compiled": "the job again, beside PyTorch's compiler",
+}
+LEGEND = (
+    "ms: medians. ratio: to the fastest minicam of the same precision and batch; above 1, minicam is faster. "
+    "floor: multiplications or bytes at the speed of the ceilings, layer by layer; share: floor over time."
+)
 BATCHES = (1, 4, 16)
 SMALL = (176, 240)
 MINUTES = 9.0
@@ -62,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         with stand_in_machine() if options.rehearse else nullcontext(find_machine()) as machine:
             bench = rehearsal(machine, options) if options.rehearse else real(machine, options)
             run(bench, options.sections, report, _shown)
+            print(f"\n{LEGEND}")
     except MinicamError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -123,7 +138,7 @@ def _shown(name: str, rows: list[Row]) -> None:
             *(f"{key}: {value}" for key, value in rows[0].items() if value not in (None, "", 0)), sep="\n", flush=True
         )
     else:
-        print(f"\n{name}\n{table(rows)}", flush=True)
+        print(f"\n{name}: {ABOUT.get(name, '')}\n{table(rows)}", flush=True)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

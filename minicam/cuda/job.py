@@ -59,7 +59,7 @@ class Explained:
 
     def __init__(self, job: Job, plan: Plan, samples: int, block: Array, activations: Mapping[str, Array]):
         self.block, self.activations = block, activations
-        self._job, self._plan, self._samples = job, plan, samples
+        self._job, self.plan, self._samples = job, plan, samples
 
     def sample(
         self, block: np.ndarray, n: int
@@ -67,7 +67,7 @@ class Explained:
         """What the host's copy of the block, (bytes,), holds of the n-th sample: labels (H, W) uint8 if asked for; the
         sum of each channel of the reduction layer over the positions, (C,); and of each layer "alpha" (T, K), "raw"
         (T, h, w) and "maps" (T, H, W)."""
-        parts = self._plan.parts(block)
+        parts = self.plan.parts(block)
         labels = parts[LABELS][n] if self._job.labelled else None
         maps = {layer: {what: self._of_sample(parts, what, layer, n) for what in MAPS} for layer in self._job.layers}
         return labels, parts[TOTALS][n, 0], maps

@@ -15,10 +15,10 @@ from gpu_bench.with_compiler import Compiled, CompiledAndCaptured
 from gpu_bench.with_grad_cam import GradCam
 from minicam.bench.task import CLASSES, FEATURE_LAYERS
 
+WITH_COPIES = ("job", "compiled")
+"""The sections in which images come from the host's memory, and results go there."""
 ROTATION = 4
 """Batches that take turns."""
-COPIES = "image in and labels and maps out, in page-locked memory, count"
-NO_COPIES = "images and scores stay on the device"
 AT_MOST = 1 / 8
 """What one contestant may take of the time left, by what it took for a smaller batch."""
 
@@ -44,6 +44,15 @@ def compiled_jobs(bench: Bench) -> Iterator[Row]:
         yield from contest(bench, "compiled", [*kinds, (Compiled, theirs), (CompiledAndCaptured, theirs)], 1, {})
 
 
+def jobs_on_device(bench: Bench) -> Iterator[Row]:
+    """Labels and eight maps from images on the device, where they stay."""
+    for batch in bench.batches:
+        for theirs, ours in _groups(bench):
+            kinds = [*((with_minicam.OnDevice, p) for p in ours if p != "exact")]
+            kinds += [(with_torch.OnDevice, theirs), (with_torch.OnDeviceCaptured, theirs)]
+            yield from contest(bench, "device", kinds, batch, {})
+
+
 def forwards(bench: Bench) -> Iterator[Row]:
     """The scores alone, on the device."""
     for batch in bench.batches:
@@ -61,6 +70,9 @@ def contest(bench: Bench, section: str, kinds: Kinds, batch: int, per_image: dic
     checks: dict[str, tuple[float, float]] = {}
     for kind, precision in kinds:
         name = _key(kind, precision)
+        if bench.budget.spent:
+            failed[name] = "skipped: the time is over"
+            continue
         if batch * per_image.get(name, 0) * (1 + bench.effort.least_slow) > AT_MOST * bench.budget.left:
             failed[name] = "skipped: would take too much of the time left"
             continue
@@ -117,7 +129,7 @@ def _row(
     own = [times.median for name, (times, _) in found.items() if name.startswith("minicam")]
     precision = _ours(contestant.precision)
     error, equal = check
-    notes = [contestant.settings, NO_COPIES if section == "forward" else COPIES, _judged(error, precision)]
+    notes = [_judged(error, precision), contestant.settings]
     notes += [
         f"upsampling by interpolation: {', '.join(names)}"
         for names in [getattr(contestant, "interpolates", [])]
@@ -136,6 +148,7 @@ def _row(
         images_per_second=batch / host.median,
         over_minicam=device.median / min(own) if own else None,
         labels_equal=equal,
+        copies=section in WITH_COPIES,
     )
 
 
@@ -150,11 +163,11 @@ def _checked(bench: Bench, contestant: Any, batch: int) -> tuple[float, float]:
     """Error and share of equal labels of its second run, on another batch: a result left from the first would show."""
     contestant.before()
     expected = bench.inputs.expected(1, batch)
-    if hasattr(contestant, "scores"):
-        right, found = np.stack([answer.scores for answer in expected]), contestant.scores(1)
-        return distance(found, right), float((found.argmax(axis=1) == right.argmax(axis=1)).mean())
     for i in (0, 1):
         contestant.job(i)
+    if hasattr(contestant, "scores"):
+        right, found = np.stack([answer.scores for answer in expected]), contestant.scores()
+        return distance(found, right), float((found.argmax(axis=1) == right.argmax(axis=1)).mean())
     if hasattr(contestant, "expected_of"):
         expected = contestant.expected_of(bench.inputs, 1, batch)
     return compared(contestant.answers(), expected)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from gpu_bench.inputs import answer_of, explained_job
-from gpu_bench.machine import Machine
+from gpu_bench.machine import Machine, Missing
 from gpu_bench.timing import Clock
-from minicam.bench.task import Answer
+from minicam.bench.task import CLASSES, FEATURE_LAYERS, Answer, class_channels
 from minicam.cuda.engine import CudaGraph
 from minicam.engine import PlainGraph
 from minicam.network import Network
@@ -47,6 +47,45 @@ class Minicam:
         return [answer_of(each) for each in self._explained]
 
 
+class OnDevice:
+    """The same for images that are on the device, with results that stay there, in one plan."""
+
+    title = "minicam"
+
+    def __init__(self, machine: Machine, network: Network, batches: list[np.ndarray], precision: str):
+        self.machine, self.precision = machine, precision
+        self.settings = f"minicam: precision {precision!r}"
+        self.network, self.output = on_gpu(network, precision), network.graph.outputs[0]
+        self.batches = on_device(machine.need_cupy(), batches)
+        self.signs = np.zeros((len(CLASSES), len(network.classes)), np.float32)
+        self.signs[np.arange(len(CLASSES)), class_channels(network)] = 1
+        self.found: Any = None
+
+    @property
+    def clock(self) -> Clock:
+        return self.machine.cupy_clock
+
+    def before(self) -> None:
+        self.found = None  # its place is to be had again
+
+    def job(self, i: int) -> None:
+        x = self.batches[i % len(self.batches)]
+        size = x.shape[2:]
+        self.found = self.network.explained(
+            x, self.signs, self.output, FEATURE_LAYERS, self.output, size, "bicubic", True
+        )
+        if self.found is None:
+            raise Missing(f"precision {self.precision!r} has no plan of the whole job")
+
+    def answers(self) -> list[Answer]:
+        """Of the last job."""
+        block = self.found.block.get()[0]
+        samples = (self.found.sample(block, n) for n in range(len(self.batches[0])))
+        return [
+            Answer(None, labels, np.stack([maps[k]["maps"] for k in FEATURE_LAYERS])) for labels, _, maps in samples
+        ]
+
+
 class Forward:
     """The scores alone, of images on the device, which stay there: what the engine does, without the checks of
     `Network.forward`, one of which waits for the device."""
@@ -59,22 +98,23 @@ class Forward:
         self.settings = f"minicam: precision {precision!r}"
         self.engine = engine(network, cupy, precision)
         self.output, (self.input,) = network.graph.outputs[0], network.graph.inputs
-        self.batches = [cupy.asarray(batch.transpose(0, 3, 1, 2).astype(np.float32)) for batch in batches]
+        self.batches = on_device(cupy, batches)
+        self.found: Any = None
 
     @property
     def clock(self) -> Clock:
         return self.machine.cupy_clock
 
     def before(self) -> None:
-        pass
+        self.found = None  # its place is to be had again
 
-    def job(self, i: int) -> Any:
-        x = self.batches[i % len(self.batches)]
-        return self.engine.forward({self.input: x}, [self.output])[self.output]
+    def job(self, i: int) -> None:
+        x = self.batches[i % len(self.batches)].astype(np.float32)
+        self.found = self.engine.forward({self.input: x}, [self.output])[self.output]
 
-    def scores(self, i: int) -> np.ndarray:
-        """Of the i-th batch."""
-        return self.job(i).get()
+    def scores(self) -> np.ndarray:
+        """Of the last batch."""
+        return self.found.get()
 
 
 def engine(network: Network, cupy: Any, precision: str) -> Any:
@@ -86,6 +126,11 @@ def engine(network: Network, cupy: Any, precision: str) -> Any:
 
 def on_gpu(network: Network, precision: str) -> Network:
     return Network(network.graph, network.parameters(), network.classes, device="gpu", precision=precision)
+
+
+def on_device(cupy: Any, batches: list[np.ndarray]) -> list[Any]:
+    """The images as the network takes them, (N, 3, H, W) uint8."""
+    return [cupy.asarray(np.ascontiguousarray(batch.transpose(0, 3, 1, 2))) for batch in batches]
 
 
 def pinned(cupy: Any, array: np.ndarray) -> np.ndarray:

@@ -130,8 +130,24 @@ class ByHand(ChannelsLast):
                 self.interpolates += [node.name] if chosen is not module else []
 
 
-class Forward(ByHand):
-    """The scores alone, of images on the device, which stay there."""
+class OnDevice(ByHand):
+    """The same for images that are on the device, with results that stay there."""
+
+    def __init__(self, machine: Machine, network: Network, batches: list[np.ndarray], precision: str):
+        super().__init__(machine, network, batches, precision)
+        self.batches = [batch.to(machine.device) for batch in self.batches]
+        self.found: tuple[Any, ...] = ()
+
+    def job(self, i: int) -> None:  # type: ignore[override]
+        self.pixels.copy_(self.batches[i % len(self.batches)])
+        self.found = self.on_device()
+
+    def answers(self) -> list[Answer]:
+        return [Answer(labels=x, maps=y) for x, y in zip(*(x.cpu().numpy() for x in self.found), strict=True)]
+
+
+class Forward(OnDevice):
+    """The scores alone."""
 
     title = "PyTorch by hand, forward"
 
@@ -139,13 +155,9 @@ class Forward(ByHand):
         with self.torch.no_grad():
             return (self._run(())[self.output],)
 
-    def job(self, i: int) -> None:  # type: ignore[override]
-        self.on_device()
-
-    def scores(self, i: int) -> np.ndarray:
-        """Of the i-th batch."""
-        self.pixels.copy_(self.batches[i % len(self.batches)])
-        return self.on_device()[0].cpu().numpy()
+    def scores(self) -> np.ndarray:
+        """Of the last batch."""
+        return self.found[0].cpu().numpy()
 
 
 class Captured(ByHand):
@@ -160,6 +172,10 @@ class Captured(ByHand):
     def on_device(self) -> tuple[Any, ...]:
         self.graph.replay()
         return self.static
+
+
+class OnDeviceCaptured(Captured, OnDevice):
+    """Likewise."""
 
 
 class ForwardCaptured(Captured, Forward):
