@@ -75,6 +75,12 @@ def _has_driver() -> bool:
     return False
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is what CuPy raises where the device has no more memory."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+
+
 def to_numpy(x: Array) -> np.ndarray:
     """x in main memory; x itself if it is there already.
 

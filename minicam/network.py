@@ -3,15 +3,15 @@
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from minicam import summary
-from minicam.backend import Array, array_module, as_array, device_module
+from minicam.backend import Array, array_module, as_array, device_module, is_out_of_memory
 from minicam.engine import PlainGraph
-from minicam.errors import LayerError, MinicamError
+from minicam.errors import DeviceMemoryError, LayerError, MinicamError
 from minicam.graph import Graph, Parameters, Values
 from minicam.ops import Shape
 from minicam.patches import Patch, whole
@@ -20,6 +20,29 @@ from minicam.resizing import KERNELS
 FAST, CUDA = (importlib.util.find_spec(f"minicam.{folder}") is not None for folder in ("fast", "cuda"))
 """Whether the folders are there that make results fast; without them they are the same up to rounding."""
 PRECISIONS = {"cpu": ("fast", "exact"), "gpu": ("fast", "exact", "tf32", "fp16")}
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def within_memory(method: Method) -> Method:
+    """A method of `Network` that, where the GPU runs out of memory, frees what passes hold, and says so."""
+
+    @wraps(method)
+    def run(network: "Network", *args: Any, **options: Any) -> Any:
+        try:
+            return method(network, *args, **options)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error)
+        # The error is gone, and with it the arrays that its traceback held.
+        network.free()
+        raise DeviceMemoryError(
+            f"the GPU has not enough memory: {said} What earlier passes held of it is free again. Take fewer or "
+            "smaller inputs at a time, free what others hold, or take device='cpu'"
+        )
+
+    return cast(Method, run)
 
 
 class Network:
@@ -102,12 +125,13 @@ class Network:
             }
         return self._cast[dtype]
 
+    @within_memory
     def forward(self, x: Array | Mapping[str, Array], keep: Iterable[str] | None = None) -> Values:
         """The layers in `keep` (default: the outputs) for x (N, C, *space), raw pixel scale: dict name -> array.
 
         x may be a dict that feeds any layers instead. float64 is computed in float64; everything else in float32.
         The spatial size need not be `input_shape`'s where the layers allow another. Raises LayerError for an unknown
-        layer, a wrong shape, or NaN and infinite values.
+        layer, a wrong shape, or NaN and infinite values, and DeviceMemoryError where a GPU has not enough memory.
         """
         feeds = dict(x) if isinstance(x, Mapping) else {self._input_name: x}
         feeds = {name: self._checked(name, array) for name, array in feeds.items()}
@@ -118,6 +142,7 @@ class Network:
             raise LayerError(f"keep is the string {keep!r}; expected a list of layer names: [{keep!r}]")
         return self._engine(dtype).forward(feeds, keep)
 
+    @within_memory
     def backward(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
         """Gradients of the sum over the seeds of <seed, layer> at the layers in `wrt`; see `Graph.backward`.
 
@@ -130,11 +155,13 @@ class Network:
             return self._backward_in_boxes(values, seeds, wrt, self.parameters(dtype))
         return self._engine(dtype).backward(values, self._cast_seeds(seeds, dtype), wrt)
 
+    @within_memory
     def channel_sums(self, values: Values, seeds: Mapping[str, Array], wrt: Iterable[str]) -> dict[str, Array]:
         """What `backward` gives, summed over the positions: layer -> (N, C). All that Grad-CAM needs, and cheaper."""
         dtype = self._dtype(values)
         return self._engine(dtype).channel_sums(values, self._cast_seeds(seeds, dtype), wrt)
 
+    @within_memory
     def backward_params(self, values: Values, seeds: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         """The same for all parameters: layer -> parameter -> gradient; see `Graph.backward_params`."""
         dtype = self._dtype(values)
@@ -144,6 +171,7 @@ class Network:
         """A table: name, op, output shape, parameters, receptive field and stride where defined."""
         return summary.table(self.graph)
 
+    @within_memory
     def explained(
         self,
         x: Array,
@@ -168,6 +196,12 @@ class Network:
 
         job = Job(reduction_layer, layers, labelled, len(signs), (size[0], size[1]), method, mean)
         return engine.job(x, signs, job)
+
+    def free(self) -> None:
+        """Give back the memory of a GPU that passes hold for the next ones. What they returned stays."""
+        for engine in self._engines.values():
+            if hasattr(engine, "free"):
+                engine.free()
 
     def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
         """work(item) for every item, by as many threads as there are where the fast path is in use."""

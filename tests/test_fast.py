@@ -236,6 +236,7 @@ def random_parameters(graph: Graph, dtype=np.float32):
                 array *= rng.uniform(0.7, 1.4, array.shape)
     if "data" in parameters:
         parameters["data"] = {"mean": np.full(3, 110), "std": np.full(3, 70)}
+    if "scorer" in parameters:
         parameters["scorer"]["weight"] *= 0.02  # else a softmax of 0 and 1, whose gradient is nothing but rounding
     return {layer: {name: a.astype(dtype) for name, a in arrays.items()} for layer, arrays in parameters.items()}
 

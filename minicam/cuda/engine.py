@@ -3,8 +3,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from minicam.cuda.maps import resize, weighted_sum
 from minicam.cuda.plan import Plan, Value
 from minicam.cuda.softmax import largest_channel
 from minicam.cuda.weights import Weights
-from minicam.errors import DeviceError, DeviceMemoryError
+from minicam.errors import DeviceError
 from minicam.fast.shapes import Shapes, shapes_from
 from minicam.graph import Graph, Node, Parameters, Values, check_seeds, read_by
 from minicam.resizing import imresize, resize_weights
@@ -64,8 +63,7 @@ class CudaGraph:
     over inputs of sizes that it has seen before replays what it did then. Passes asked for by several threads take
     turns.
 
-    What comes back is channels last in memory, and is never written to while somebody holds it. Raises
-    DeviceMemoryError where the device has not enough memory, after freeing its own.
+    What comes back is channels last in memory, and is never written to while somebody holds it.
     """
 
     def __init__(self, graph: Graph, parameters: Parameters, module: Any, precision: str = "fast"):
@@ -224,7 +222,7 @@ class CudaGraph:
         self, key: Hashable, plan: Callable[[], Plan], contents: Mapping[str, Array], given: Mapping[str, Array]
     ) -> dict[str, Array]:
         """Run a plan, made where there is none of that key yet, in memory that nobody holds."""
-        with self._turn, self._within_memory():
+        with self._turn:
             if key not in self._plans:
                 self._plans[key] = plan()
             place = key, tuple((name, array.data.ptr) for name, array in given.items())
@@ -238,18 +236,6 @@ class CudaGraph:
                 self._bound.popitem(last=False)
             self._last = bound
             return bound.run(contents)
-
-    @contextmanager
-    def _within_memory(self) -> Iterator[None]:
-        """Where the device runs out of memory: free what plans hold, and say so."""
-        try:
-            yield
-        except self._module.cuda.memory.OutOfMemoryError as error:
-            self.free()
-            raise DeviceMemoryError(
-                f"the GPU has not enough memory: {error}. The memory of earlier passes has been freed; take a smaller "
-                "batch or image, or device='cpu'"
-            ) from error
 
 
 def _as_maps(array: Array) -> FeatureMaps | None:

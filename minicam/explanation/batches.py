@@ -1,7 +1,6 @@
 """Samples computed together, and what is done where the memory of the device does not hold that many."""
 
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array, is_out_of_memory, to_numpy
 from minicam.errors import DeviceMemoryError, MinicamError
 from minicam.explanation.inputs import Sample, together
 from minicam.explanation.kept import Kept
@@ -95,7 +94,7 @@ class Batches:
         try:
             return self._on(net, group)
         except Exception as error:
-            memory = isinstance(error, DeviceMemoryError | _out_of_memory())
+            memory = isinstance(error, DeviceMemoryError) or is_out_of_memory(error)
             fallback = net.fallback if memory and len(group) == 1 else None
             if len(group) == 1 and fallback is None:
                 return [partial(Outcome, group[0].given, error=_memory_error(error, group[0]) if memory else error)]
@@ -154,17 +153,8 @@ def _alike(one: Sample, other: Sample) -> bool:
     return (one.x.shape, one.x.dtype, one.space) == (other.x.shape, other.x.dtype, other.space)
 
 
-def _out_of_memory() -> type[Exception]:
-    """What CuPy raises, if there is CuPy."""
-    cupy = sys.modules.get("cupy")
-    return cupy.cuda.memory.OutOfMemoryError if cupy else DeviceMemoryError
-
-
 def _memory_error(error: Exception, sample: Sample) -> DeviceMemoryError:
-    """The error without its traceback, which holds arrays of the device; CuPy's own as one of ours."""
-    if isinstance(error, DeviceMemoryError):
-        return DeviceMemoryError(str(error))
+    """One without a traceback, which holds arrays of the device."""
     return DeviceMemoryError(
-        f"the GPU's memory does not hold what one input of shape {sample.x.shape[1:]} takes: {error} Take smaller "
-        "inputs or fewer targets at a time, free memory that others use, or take device='cpu'"
+        f"the GPU's memory does not hold what one input of shape {sample.x.shape[1:]} takes: {error}"
     )
