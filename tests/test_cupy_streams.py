@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import gpu  # noqa: F401
-from cupy_standin import kernels, memory, standin, streams
+from cupy_standin import kernels, memory, standin, streams, work
 from cupy_standin.device import CUDARuntimeError
 
 CODE = """
@@ -48,7 +47,7 @@ def pinned(module: ModuleType, value: float) -> np.ndarray:
 # On CuPy too
 
 
-def test_a_graph_does_again_what_was_captured(gpu: ModuleType) -> None:  # noqa: F811
+def test_a_graph_does_again_what_was_captured(gpu: ModuleType) -> None:
     scale = scaling(gpu)
     x, y, z = (gpu.asarray(ones()) for _ in range(3))
     scale(x, y, 1)  # loads the kernel
@@ -70,7 +69,7 @@ def test_a_graph_does_again_what_was_captured(gpu: ModuleType) -> None:  # noqa:
     np.testing.assert_array_equal(z.get(), 30 * ones())
 
 
-def test_events_order_streams(gpu: ModuleType) -> None:  # noqa: F811
+def test_events_order_streams(gpu: ModuleType) -> None:
     scale = scaling(gpu)
     x, y, z = (gpu.asarray(ones()) for _ in range(3))
     first, second = gpu.cuda.Stream(non_blocking=True), gpu.cuda.Stream(non_blocking=True)
@@ -89,7 +88,7 @@ def test_events_order_streams(gpu: ModuleType) -> None:  # noqa: F811
     assert gpu.cuda.get_elapsed_time(started, ended) >= 0
 
 
-def test_copies_from_and_to_pinned_memory(gpu: ModuleType) -> None:  # noqa: F811
+def test_copies_from_and_to_pinned_memory(gpu: ModuleType) -> None:
     source, target = pinned(gpu, 3), pinned(gpu, 0)
     x = gpu.asarray(ones())
     with gpu.cuda.Stream() as stream:
@@ -99,7 +98,7 @@ def test_copies_from_and_to_pinned_memory(gpu: ModuleType) -> None:  # noqa: F81
     np.testing.assert_array_equal(target, source)
 
 
-def test_out_of_memory(gpu: ModuleType) -> None:  # noqa: F811
+def test_out_of_memory(gpu: ModuleType) -> None:
     pool = gpu.get_default_memory_pool()
     pool.free_all_blocks()
     before = pool.used_bytes()
@@ -127,7 +126,7 @@ def test_out_of_memory(gpu: ModuleType) -> None:  # noqa: F811
 @pytest.fixture
 def only_what_must(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing runs that nobody waits for."""
-    monkeypatch.setattr(streams.order, "random", lambda: 1.0)
+    monkeypatch.setattr(work.order, "random", lambda: 1.0)
 
 
 @pytest.mark.usefixtures("only_what_must")

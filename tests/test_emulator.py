@@ -1,7 +1,6 @@
 """The emulator finds what is wrong with a kernel, and computes what the instructions are documented to."""
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -132,99 +131,6 @@ def test_what_has_no_defined_result_is_an_error(either: Any, what: int) -> None:
 def test_the_error_shows_the_line(module: Any) -> None:
     with pytest.raises(kernels.EmulatorError, match=r"\d+: if \(what == 0 && i < 16\) __syncthreads\(\);"):
         called(module, "fails", unwritten(64), np.int32(0), np.int32(1), shared=256)
-
-
-@pytest.mark.parametrize(("by", "width"), [(1, 32), (5, 32), (3, 8), (8, 16), (0, 4)])
-def test_shuffles(module: Any, by: int, width: int) -> None:
-    x = numbers(32)
-    *_, y = called(module, "shuffles", x, np.int32(by), np.int32(width), unwritten(4, 32), block=(32,))
-    lanes = np.arange(32)
-    first = lanes // width * width
-    np.testing.assert_array_equal(y[0], x[first + by % width])
-    np.testing.assert_array_equal(y[1], x[np.where(lanes - by < first, lanes, lanes - by)])
-    np.testing.assert_array_equal(y[2], x[np.where(lanes + by >= first + width, lanes, lanes + by)])
-    source = lanes ^ by  # lanes of segments before may be read, those behind may not
-    np.testing.assert_array_equal(y[3], x[np.where(source >= first + width, lanes, source)])
-
-
-def test_a_part_of_a_warp(module: Any) -> None:
-    x = numbers(32)
-    _, y = called(module, "half_a_warp", x, unwritten(32), block=(32,))
-    np.testing.assert_array_equal(y, np.concatenate((np.full(16, x[:16].sum()), x[16:])))
-
-
-@cache
-def floats() -> np.ndarray:
-    """Random bits, halves, what lies in the middle between two of them, and the neighbours of that."""
-    halves = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float32)
-    middles = (halves[:-2] + halves[1:-1]) / 2
-    last = np.float32([65519.99, 65520, 65536, 1e38, np.inf, np.nan, 2**-25, 2**-149, 2**-126, 0])
-    near = [np.nextafter(middles, side, dtype=np.float32) for side in np.float32([-1, np.inf])]
-    positive = np.concatenate((halves, middles, *near, last))
-    some = np.random.default_rng(0).integers(0, 2**32, 1 << 18, np.uint32).view(np.float32)
-    return np.concatenate((positive, -positive, some))
-
-
-def tf32(x: np.ndarray) -> np.ndarray:
-    """Rounded to multiples of the last place of 11 significant bits, ties away from zero, in float64."""
-    x = x.astype(np.float64)
-    unit = 2.0 ** np.maximum(np.frexp(x)[1] - 11, -136)
-    return np.copysign(np.floor(np.abs(x) / unit + 0.5) * unit, x)
-
-
-def test_conversions_from_float(module: Any) -> None:
-    x = floats()
-    n = len(x)
-    found = called(module, "conversions", x, np.int32(n), np.zeros(n, np.uint16), np.zeros(n, np.uint32), grid=(16,))
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.testing.assert_array_equal(found[2].view(np.float16), x.astype(np.float16))
-        finite = np.isfinite(x)
-        rounded = np.where(finite, tf32(np.where(finite, x, 0)), x).astype(np.float32)
-    np.testing.assert_array_equal(found[3].view(np.float32), rounded)
-    np.testing.assert_array_equal(found[2] >> 15, np.where(np.isnan(x), 0, np.signbit(x)))
-    assert not (found[3][finite] & 0x1FFF).any()
-
-
-def test_every_half_to_float(module: Any) -> None:
-    x = np.arange(1 << 16, dtype=np.uint16)
-    _, y = called(module, "from_halves", x, unwritten(1 << 16), grid=(256,), block=(256,))
-    np.testing.assert_array_equal(y, x.view(np.float16).astype(np.float32))
-    np.testing.assert_array_equal(np.signbit(y[[0, 0x8000]]), [False, True])
-
-
-# Where the elements lie, as CUTLASS states it (cute/atom/mma_traits_sm80.hpp, SM80_16x8x8_F32TF32TF32F32_TN and
-# SM80_16x8x16_F32F16F16F32_TN): the sizes and strides of lane % 4, lane / 4 and of the bits of the number of the
-# element in a lane; what is summed is row + 16 column of A and D, and column + 8 row of B.
-LAYOUTS = {
-    "tf32": (8, ((4, 16), (8, 1), (2, 8), (2, 64)), ((4, 8), (8, 1), (2, 32))),
-    "half": (16, ((4, 32), (8, 1), (2, 16), (2, 8), (2, 128)), ((4, 16), (8, 1), (2, 8), (2, 64))),
-}
-LAYOUT_OF_D = ((4, 32), (8, 1), (2, 16), (2, 8))
-
-
-def places(layout: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """[lane, element] -> the place that the layout gives."""
-    sizes, strides = zip(*layout, strict=True)
-    number = np.arange(np.prod(sizes))
-    digits = np.unravel_index(number, sizes, order="F")
-    return sum(digit * stride for digit, stride in zip(digits, strides, strict=True)).reshape(-1, 32).T
-
-
-@pytest.mark.parametrize("kind", LAYOUTS)
-def test_products_of_a_warp(module: Any, kind: str) -> None:
-    depth, layout_of_a, layout_of_b = LAYOUTS[kind]
-    a, b, d = numbers(16, depth), numbers(depth, 8) / 4, numbers(16, 8)
-    if kind == "half":
-        convert = lambda x: np.ascontiguousarray(x.astype(np.float16)).view(np.uint32)  # noqa: E731
-    else:
-        # The lowest 13 bits are not read.
-        convert = lambda x: x.view(np.uint32) | np.uint32(0x1FFF)  # noqa: E731
-    lanes_of_a = np.ascontiguousarray(a.ravel("F")[places(layout_of_a)])
-    lanes_of_b = np.ascontiguousarray(b.ravel("C")[places(layout_of_b)])
-    lanes_of_d = np.ascontiguousarray(d.ravel("F")[places(LAYOUT_OF_D)])
-    given = convert(lanes_of_a), convert(lanes_of_b), lanes_of_d, np.int32(kind == "half")
-    found = called(module, "multiply", *given, block=(32,))[2]
-    np.testing.assert_array_equal(found, (d + a @ b).ravel("F")[places(LAYOUT_OF_D)])
 
 
 def test_blocks_and_threads_of_three_dimensions(module: Any) -> None:

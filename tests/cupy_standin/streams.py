@@ -1,71 +1,22 @@
-"""`cupy.cuda.Stream`, `Event` and `Graph`: what is queued runs as late as CUDA allows, so that a missing wait shows.
+"""`cupy.cuda.Stream`, `Event` and `Graph`.
 
-Nothing runs before somebody waits for it. Then what it depends on runs first, and now and then other work that could
-run by now. Work depends on what was queued before it on its stream, on events its stream was told to wait for, and on
-the legacy default stream, which waits for all streams, and they for it, unless they were made with non_blocking=True.
+Work depends on what was queued before it on its stream, on events its stream was told to wait for, and on the legacy
+default stream, which waits for all streams, and they for it, unless they were made with non_blocking=True.
 """
 
 import itertools
-import random
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from cupy_standin.device import CUDARuntimeError
+from cupy_standin.work import Work, finish, finish_all, forget_all, lock, nothing, query
 
-order = random.Random(0)
-"""Where the order of what is independent comes from: reseed it for others."""
-lock = threading.RLock()
-"""Of all that the stand-in's device has."""
-_pending: dict["Work", None] = {}
 _local = threading.local()
 _numbers = itertools.count(1)
 _capturing: list["Stream"] = []
-_last_of_blocking: dict[int, "Work"] = {}
+_last_of_blocking: dict[int, Work] = {}
 """The number of a stream that waits for the default stream -> its last work since that stream's."""
-
-
-class Work:
-    """Something queued. needs: what must be done before. when: the second in which it was done, or None."""
-
-    def __init__(self, action: Callable[[], None], needs: list["Work"]):
-        self.action, self.needs = action, [one for one in needs if not one.done]
-        self.when: float | None = None
-        _pending[self] = None
-
-    @property
-    def done(self) -> bool:
-        return self.when is not None
-
-    def do(self) -> None:
-        del _pending[self]
-        try:
-            self.action()
-        finally:
-            self.when = time.perf_counter()
-            self.action, self.needs = _nothing, []  # which keep memory
-
-    def forget(self) -> None:
-        self.action = _nothing
-        self.do()
-
-
-def _nothing() -> None:
-    pass
-
-
-def finish(work: Work) -> None:
-    """Does it, and what must come before. Raises what these raise."""
-    with lock:
-        needed, found = [work], {work}
-        for one in needed:
-            new = [other for other in one.needs if not other.done and other not in found]
-            needed += new
-            found.update(new)
-        while not work.done:
-            among = list(_pending) if order.random() < 0.25 else [one for one in needed if not one.done]
-            order.choice([one for one in among if all(other.done for other in one.needs)]).do()
 
 
 def synchronize_all() -> None:
@@ -73,8 +24,7 @@ def synchronize_all() -> None:
     with lock:
         for stream in _capturing:
             stream.refuse("cudaDeviceSynchronize")
-        while _pending:
-            finish(order.choice(list(_pending)))
+        finish_all()
 
 
 def discard() -> None:
@@ -82,8 +32,7 @@ def discard() -> None:
     with lock:
         while _capturing:
             _capturing[-1].discard_capture()
-        for work in list(_pending):
-            work.forget()
+        forget_all()
 
 
 def enqueue(action: Callable[[], None], stream: "Stream | None" = None) -> Work | None:
@@ -95,7 +44,7 @@ def turn(stream: "Stream | None" = None) -> None:
     """Does all that new work on the stream (or the current one) would wait for: NumPy may then do that work at once."""
     stream = stream or get_current_stream()
     stream.refuse("the stand-in captures launches of kernels and copies, nothing else")
-    finish(stream.add(_nothing))
+    finish(stream.add(nothing))
 
 
 def refuse_during_capture(what: str) -> None:
@@ -115,11 +64,11 @@ class Event:
     def record(self, stream: "Stream | None" = None) -> None:
         stream = stream or get_current_stream()
         stream.refuse("the stand-in captures no events")
-        self.work = stream.add(_nothing)
+        self.work = stream.add(nothing)
 
     @property
     def done(self) -> bool:
-        return _done(self.work)
+        return query(self.work)
 
     def synchronize(self) -> None:
         if self.work:
@@ -133,13 +82,6 @@ def get_elapsed_time(start_event: Event, end_event: Event) -> float:
     if start_event.work.when is None or end_event.work.when is None:
         raise CUDARuntimeError(600, "cudaErrorNotReady", "device not ready")
     return 1e3 * (end_event.work.when - start_event.work.when)
-
-
-def _done(work: Work | None) -> bool:
-    """Whoever asks again and again is told so at last."""
-    if work and not work.done and order.random() < 0.5:
-        finish(work)
-    return work is None or work.done
 
 
 class Graph:
@@ -224,12 +166,12 @@ class Stream:
     @property
     def done(self) -> bool:
         self.refuse("a query of the stream")
-        return _done(self._last)
+        return query(self._last)
 
     def synchronize(self) -> None:
         self.refuse("cudaStreamSynchronize")
         if self.ptr == 0:
-            self.add(_nothing)  # after the work of all blocking streams
+            self.add(nothing)  # after the work of all blocking streams
         if self._last:
             finish(self._last)
 
@@ -241,7 +183,7 @@ class Stream:
     def wait_event(self, event: Event) -> None:
         if event.work:
             self.refuse("waiting for an event from outside", 905, "cudaErrorStreamCaptureIsolation")
-            self.add(_nothing, [event.work])
+            self.add(nothing, [event.work])
 
     # Capture
 
