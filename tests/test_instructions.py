@@ -1,4 +1,4 @@
-"""The instructions that kernels use do what is documented: the emulator's and, with the marker `gpu`, those of a GPU."""
+"""The instructions that kernels use do what is documented: the emulator's and, with the marker `gpu`, a GPU's."""
 
 from functools import cache
 from importlib import resources
