@@ -338,7 +338,7 @@ def test_cupys_own_out_of_memory_is_treated_the_same(gpu, caplog):
         np.testing.assert_array_equal(list(mc.segment_all(net, IMAGES, batch=7)), expected)
         assert "out of device memory with 7 images together" in caplog.text
         pool.set_limit(size=used + 10_000)
-        message = r"does not hold what one input of shape \(3, 18, 24\) takes: Out of memory allocating"
+        message = r"does not hold what one input of shape \(3, 18, 24\) takes: the GPU has not enough memory: Out of memory allocating"
         with pytest.raises(mc.DeviceMemoryError, match=message) as raised:
             mc.segment(net, IMAGES[0])
         assert pool.used_bytes() == used  # although somebody holds the error
@@ -450,6 +450,14 @@ def test_transfers_keep_the_order(gpu, seed):
         transfers._up.synchronize()  # before what is computed, if it can be
     for one in found:
         check(one.get().__getitem__, parts)
+
+
+def test_images_are_uploaded_as_they_lie_in_memory(gpu):
+    parts = [np.moveaxis(image, -1, 0)[None] for image in IMAGES[:3]]
+    with Transfers() as transfers:
+        found = transfers.upload(parts)
+        np.testing.assert_array_equal(found.get(), np.concatenate(parts))
+        assert found.strides == (18 * 24 * 3, 1, 24 * 3, 3)
 
 
 def test_what_is_in_main_memory_is_not_copied(gpu):
