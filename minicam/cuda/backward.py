@@ -93,11 +93,11 @@ class Backward(Planner):
             self._add(name, Gradient(seed))
         for node in reversed(self._path):
             if node.name in wrt:
-                self._leave(node.name, goes_on=True)
+                self._leave(node.name)
             if node.name in self._pending:  # else its reader went past it to what it reads
                 self._step(node, self._pending.pop(node.name))
         for name in set(wrt) - {node.name for node in self._path}:
-            self._leave(name, goes_on=False)
+            self._leave(name)
         return Plan(tuple(self.steps), copied, given, self._left)
 
     def seed(self, content: Buffer, shape: tuple[int, ...]) -> Value:
@@ -157,14 +157,13 @@ class Backward(Planner):
         if name in self._depends:
             self._pending.setdefault(name, []).append(contribution)
 
-    def _leave(self, name: str, goes_on: bool) -> None:
-        """What is wanted at the layer. goes_on: the gradient itself is needed for the layers before."""
-        if self._means_only and not goes_on and self._is_plane(name):
+    def _leave(self, name: str) -> None:
+        """What is wanted at the layer."""
+        if self._means_only:
             self._left[name] = self._sums(name, self._pending[name])
-            return
-        gradient = self._whole(self._sum(self._pending[name]))
-        self._pending[name] = [Gradient(gradient)]
-        self._left[name] = self._sums(name, self._pending[name]) if self._means_only else gradient
+        else:
+            self._left[name] = gradient = self._whole(self._sum(self._pending[name]))
+            self._pending[name] = [Gradient(gradient)]
 
     def _sum(self, contributions: Sequence[Contribution], mask: FeatureMaps | None = None) -> Gradient:
         """The sum of the contributions, where `mask` is above 0 and zero elsewhere."""
