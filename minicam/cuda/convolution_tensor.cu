@@ -35,9 +35,9 @@ struct Step {
 
 __device__ __forceinline__ Step step_of(unsigned first, unsigned second) {
     Step step = {{{first, second}}};
-    if (sizeof(INPUT) == 2) return step;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
+        if (sizeof(INPUT) == 2) continue;
         const float x = __uint_as_float(step.parts[0][i]);
         step.parts[0][i] = PARTS == 2 ? step.parts[0][i] & 0xFFFFE000u : to_tf32(x);
         if (PARTS == 2) step.parts[PARTS - 1][i] = to_tf32(x - __uint_as_float(step.parts[0][i]));

@@ -33,7 +33,7 @@ class Tile:
         return self.rows * self.columns // (self.warp_rows * self.warp_columns)
 
 
-PLAIN = (Tile(128, 128, 8, 32, 64, 2, 2), Tile(128, 64, 8, 32, 64, 2, 4), Tile(64, 64, 8, 32, 64, 2, 7))
+PLAIN = (Tile(128, 128, 8, 32, 64, 2, 2), Tile(128, 64, 8, 32, 64, 2, 4), Tile(64, 64, 8, 32, 64, 2, 6))
 WORDS = 16
 """Of 4 bytes, that a chunk of the tensor-core kernels has in a row: 16 TF32 numbers or 32 halves."""
 
