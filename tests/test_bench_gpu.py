@@ -20,6 +20,10 @@ from gpu_bench.precision import set_torch
 from gpu_bench.rehearsal import SPACE, Event, little_network, stand_in_cuda, stand_in_machine
 from gpu_bench.rows import Report, row, table, tried
 from gpu_bench.timing import Clock, Contender, Effort, alternated, measured, summary
+from gpu_bench.torch_convolutions import Convolution, Setting
+from gpu_bench.torch_modules import interpolated, is_bilinear
+from gpu_bench.with_compiler import time_limit
+from gpu_bench.with_torch import captured
 from references import require_torch
 
 from minicam.bench.task import FEATURE_LAYERS, Answer
@@ -68,7 +72,7 @@ def test_minicam_is_right_in_the_rehearsal(rehearsed):
     assert rows["job"]["same_bits"] is True
 
 
-def test_every_contestant_is_timed_and_right(rehearsed):
+def test_pytorch_and_all_others_are_timed_and_right(rehearsed):
     require_torch()
     rows = [found for found in rehearsed if found["section"] in ("job", "device", "forward", "compiled")]
     assert len(rows) == 14
@@ -85,7 +89,7 @@ def test_every_contestant_is_timed_and_right(rehearsed):
         assert "NOT COMPARABLE" not in found["note"]
 
 
-def test_what_fails_in_the_rehearsal_is_known(rehearsed):
+def test_with_pytorch_what_fails_in_the_rehearsal_is_known(rehearsed):
     require_torch()
     failed = [found for found in rehearsed if found["seconds"] is None and found["error"] is None][1:]
     for found in failed:
@@ -93,7 +97,7 @@ def test_what_fails_in_the_rehearsal_is_known(rehearsed):
         assert any(part in found["note"] for part in expected.split("|")), found
 
 
-def test_every_convolution_is_timed_by_both(rehearsed):
+def test_every_convolution_is_timed_by_minicam_and_pytorch(rehearsed):
     require_torch()
     names = [found["name"].split(": ") for found in rehearsed if found["section"] == "layers"]
     network = little_network()
@@ -400,10 +404,8 @@ def test_pytorch_without_the_older_settings_is_told_by_the_newer_ones():
 
 
 @pytest.mark.parametrize("stride", [(2, 4), (4, 4)])
-def test_interpolation_is_the_transposed_convolution_to_the_border(stride):
+def test_pytorchs_interpolation_is_the_transposed_convolution_to_the_border(stride):
     torch = require_torch()
-    from gpu_bench.torch_modules import interpolated, is_bilinear
-
     kernel, cropping = tuple(2 * s for s in stride), tuple((s // 2,) * 2 for s in stride)
     op = ConvTranspose(3, kernel, stride=stride, cropping=cropping, groups=3)
     slopes = [1 - abs(np.arange(2 * s) - s + 0.5) / s for s in stride]
@@ -418,10 +420,33 @@ def test_interpolation_is_the_transposed_convolution_to_the_border(stride):
     np.testing.assert_allclose(found, op.forward(x, **parameters), atol=1e-6)
 
 
-def test_a_rehearsed_graph_computes_anew_what_was_captured():
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous_format"])
+def test_pytorchs_convolutions_that_are_timed_are_minicams(memory_format):
     torch = require_torch()
-    from gpu_bench.with_torch import captured
+    machine = Machine(torch, device="cpu", rehearsal=True)
+    op = Conv(6, (3, 3), stride=2, padding=2, dilation=2)
+    conv = Convolution(machine, Setting(op, (4, 9, 7), 2, "fp32"), memory_format)
+    x = conv.drawn(2, *conv.shape)
+    y = conv.forward(x)
+    dy = conv.drawn(*y.shape)
+    parameters = {"weight": conv.weight.numpy(), "bias": conv.bias.numpy()}
+    np.testing.assert_allclose(y.numpy(), op.forward(x.numpy(), **parameters), atol=1e-5)
+    (dx,) = op.backward(dy.numpy(), y.numpy(), x.numpy(), **parameters)
+    np.testing.assert_allclose(conv.input_gradient(x, dy).numpy(), dx, atol=1e-5)
+    assert y.is_contiguous(memory_format=conv.format)
+    assert conv.bytes == 4 * 2 * (4 * 9 * 7 + 6 * 5 * 4)
 
+
+def test_pytorchs_convolution_of_unequal_padding_reads_a_padded_image():
+    torch = require_torch()
+    op = Conv(2, (3, 3), stride=2, padding=((0, 1), (1, 0)))
+    conv = Convolution(Machine(torch, device="cpu"), Setting(op, (3, 8, 10), 1, "fp32"), "channels_last")
+    assert conv.shape == (3, 9, 11)
+    assert conv.forward(conv.drawn(1, *conv.shape)).shape[1:] == op.output_shape((3, 8, 10))
+
+
+def test_a_rehearsed_graph_of_pytorch_computes_anew_what_was_captured():
+    torch = require_torch()
     x, weight = torch.arange(6.0).reshape(2, 3), torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
 
     def work():
@@ -440,9 +465,6 @@ def test_a_rehearsed_graph_computes_anew_what_was_captured():
 
 
 def test_what_does_not_start_in_time_is_given_up():
-    require_torch()
-    from gpu_bench.with_compiler import time_limit
-
     def forever():
         while True:
             pass

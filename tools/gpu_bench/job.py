@@ -33,6 +33,7 @@ def jobs(bench: Bench) -> Iterator[Row]:
         for theirs, ours in _groups(bench):
             kinds = [*((with_minicam.Minicam, p) for p in ours if p != "exact" or batch == 1)]
             kinds += [(with_torch.ByHand, theirs), (with_torch.Captured, theirs)]
+            kinds += [(with_torch.CapturedContiguous, theirs)] if theirs == "fp32" else []
             kinds += [(GradCam, "default")] if theirs == "tf32" else []
             yield from contest(bench, "job", kinds, batch, per_image)
 
@@ -50,6 +51,7 @@ def jobs_on_device(bench: Bench) -> Iterator[Row]:
         for theirs, ours in _groups(bench):
             kinds = [*((with_minicam.OnDevice, p) for p in ours if p != "exact")]
             kinds += [(with_torch.OnDevice, theirs), (with_torch.OnDeviceCaptured, theirs)]
+            kinds += [(with_torch.OnDeviceCapturedContiguous, theirs)] if theirs == "fp32" else []
             yield from contest(bench, "device", kinds, batch, {})
 
 

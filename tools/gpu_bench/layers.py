@@ -10,19 +10,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gpu_bench import floors
+from gpu_bench import floors, torch_convolutions
 from gpu_bench.bench import Bench
 from gpu_bench.floors import Work
 from gpu_bench.launches import timed_launch
 from gpu_bench.precision import PRECISIONS, set_torch
 from gpu_bench.rows import Row, failure, row, tried
 from gpu_bench.timing import Times
-from gpu_bench.torch_convolutions import timed_conv2d, timed_input_gradient
 from gpu_bench.with_minicam import OnDevice
 from minicam.bench.task import CLASSES, FEATURE_LAYERS
 from minicam.cuda.buffers import Launch
 from minicam.fast.rewrite import ConvolutionStep, steps
-from minicam.graph import Node
 
 NEARLY, HARDLY_LESS = 0.7, 1.02
 """A launch multiplies a little more than its layers, as channels are padded to whole vectors, and never less."""
@@ -73,17 +71,19 @@ def minicam_layers(bench: Bench, precision: str, batch: int) -> Iterator[Row]:
 def torch_layers(bench: Bench, theirs: str, batch: int) -> Iterator[Row]:
     """A row for each convolution and each input gradient; those of the same sizes share one measurement."""
     machine, graph = bench.machine, bench.network.graph
-    shapes, known = floors.shapes_of(graph, bench.space), dict[Any, Times]()
+    shapes, known = floors.shapes_of(graph, bench.space), dict[Any, tuple[Times, str]]()
     for part in (part for some in parts(bench, batch) for part in some):
         node = graph.by_name[part.name.removeprefix(GRADIENT)]
-        timed = timed_input_gradient if part.name.startswith(GRADIENT) else timed_conv2d
-        sizes = timed, shapes[node.inputs[0]], node.op
+        work = torch_convolutions.input_gradient if part.name.startswith(GRADIENT) else torch_convolutions.forward
+        sizes = work, torch_convolutions.Setting(node.op, shapes[node.inputs[0]], part.samples, theirs)
 
-        def one(part: Part = part, node: Node = node, timed: Any = timed, sizes: Any = sizes) -> Row:
+        def one(part: Part = part, sizes: Any = sizes) -> Row:
             settings = set_torch(machine.need_torch(), theirs)
             if sizes not in known:
-                known[sizes] = timed(machine, node.op, sizes[1], part.samples, theirs, bench.effort, bench.cache)
-            return _row(bench, f"PyTorch: {part.name}", theirs, _ours(theirs), batch, known[sizes], [part], settings)
+                known[sizes] = torch_convolutions.timed(machine, *sizes, bench.effort, bench.cache)
+            times, memory_format = known[sizes]
+            note = f"{memory_format}; {settings}"
+            return _row(bench, f"PyTorch: {part.name}", theirs, _ours(theirs), batch, times, [part], note)
 
         yield tried("layers", f"PyTorch: {part.name}", one, precision=theirs, batch=batch)
         machine.free_memory()

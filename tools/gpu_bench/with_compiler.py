@@ -47,7 +47,7 @@ class Compiled(ByHand):
     def _scores(self, pixels: Any, *taps: Any) -> tuple[Any, ...]:
         """The output and the feature layers."""
         added = dict(zip(FEATURE_LAYERS, taps, strict=True))
-        values = {self.input: pixels.permute(0, 3, 1, 2).float()}
+        values = {self.input: pixels.permute(0, 3, 1, 2).float()}  # channels-last as it lies
         for step, module in self.steps:
             y = module(*(values[name] for name in step.node.inputs))
             values[step.node.name] = y + added[step.node.name] if step.node.name in added else y

@@ -16,7 +16,7 @@ from minicam.ops import Normalize, Softmax
 
 class ByHand(ChannelsLast):
     """One forward pass, and per class one `torch.autograd.grad` for all four layers. Frozen weights, with batch
-    normalisation folded in; nothing is recorded before the first feature layer; images and weights channels-last.
+    normalisation folded in; nothing is recorded before the first feature layer; images and weights in `memory_format`.
 
     batches: the images in turn, (N, H, W, 3) uint8, in page-locked memory. A job copies one of them to the device, and
     labels (N, H, W) uint8 and maps (N, layers, classes, H, W) float32 back, into page-locked memory again.
@@ -90,19 +90,19 @@ class ByHand(ChannelsLast):
         return values[self.output], features, features
 
     def _maps(self, layer: str, features: Any, gradients: list[Any]) -> Any:
-        """(N, classes, H, W) of both classes at once: a product with the features as they lie in memory."""
+        """(N, classes, H, W) of both classes at once: a product with the features as they lie, in either format."""
         torch = self.torch
-        alpha = torch.stack([g.mean(dim=(2, 3), dtype=torch.float32) for g in gradients], dim=2)  # (N, K, classes)
-        scale = alpha.abs().amax(dim=1, keepdim=True).clamp_min(1e-30)  # so that float16 reaches all weights
-        n, k, height, width = features.shape
-        rows = features.detach().permute(0, 2, 3, 1).reshape(n, height * width, k)
-        raw = (rows @ (alpha / scale).to(rows.dtype)).float() * scale
-        raw = raw.transpose(1, 2).reshape(n, -1, height, width)
+        alpha = torch.stack([g.mean(dim=(2, 3), dtype=torch.float32) for g in gradients], dim=1)  # (N, classes, K)
+        scale = alpha.abs().amax(dim=2, keepdim=True).clamp_min(1e-30)  # so that float16 reaches all weights
+        raw = ((alpha / scale).to(features.dtype) @ features.detach().flatten(2)).float() * scale
         up, across = self.resize[layer]
-        return up @ raw.relu() @ across.T
+        return up @ raw.unflatten(2, features.shape[2:]).relu() @ across.T
 
     def _pixels(self) -> Any:
-        return self.pixels.permute(0, 3, 1, 2).float()  # channels-last as it lies
+        return self.pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=self._format())
+
+    def _format(self) -> Any:
+        return getattr(self.torch, self.memory_format)
 
     def _on_gpu(self, node: Any, module: Any, parameters: Any) -> Any:
         torch, device = self.torch, self.machine.device
@@ -111,7 +111,7 @@ class ByHand(ChannelsLast):
         if isinstance(node.op, Softmax):
             return softmax_in_float32(torch)
         module.requires_grad_(False)
-        return module.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)
+        return module.to(device=device, dtype=self.dtype, memory_format=self._format())
 
     def _choose_upsampling(self, parameters: Any) -> None:
         """Bilinear upsampling by transposed convolution or by interpolation, whichever is faster here."""
@@ -122,7 +122,7 @@ class ByHand(ChannelsLast):
             if is_bilinear(node, parameters.get(node.name, {})):
                 shape = (len(self.image), *shapes[node.inputs[0]])
                 x = self.torch.randn(shape, device=self.machine.device, dtype=self.dtype)
-                x = x.contiguous(memory_format=self.torch.channels_last)
+                x = x.contiguous(memory_format=self._format())
                 candidates = [module, interpolated(self.torch, node.op.stride)]
                 with self.torch.enable_grad():
                     chosen = faster(candidates, x, self.machine.cuda.synchronize)
@@ -174,7 +174,18 @@ class Captured(ByHand):
         return self.static
 
 
+class CapturedContiguous(Captured):
+    """The same in PyTorch's usual memory format, which may be faster for float32 without TF32."""
+
+    memory_format = "contiguous_format"
+    title = "PyTorch by hand, frozen, NCHW, captured"
+
+
 class OnDeviceCaptured(Captured, OnDevice):
+    """Likewise."""
+
+
+class OnDeviceCapturedContiguous(CapturedContiguous, OnDeviceCaptured):
     """Likewise."""
 
 
