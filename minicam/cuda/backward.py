@@ -11,9 +11,9 @@ from typing import Any
 from minicam.backend import array_module
 from minicam.cuda.buffers import Buffer, FeatureMaps, Place, feature_maps
 from minicam.cuda.convolution import Branch, correlate
-from minicam.cuda.forward import Planner, Shapes, cropping, like
 from minicam.cuda.layout import combine
 from minicam.cuda.plan import Plan, Value
+from minicam.cuda.planner import Planner, Shapes, cropping, like
 from minicam.cuda.pooling import max_pool, max_pool_adjoint
 from minicam.cuda.softmax import softmax_adjoint
 from minicam.cuda.sums import product, rectangle_sums

@@ -13,10 +13,10 @@ import numpy as np
 from minicam.backend import Array
 from minicam.cuda.backward import Backward
 from minicam.cuda.buffers import Buffer, FeatureMaps, Place, constant
-from minicam.cuda.forward import Shapes
 from minicam.cuda.layout import combine
 from minicam.cuda.maps import resize, weighted_sum
 from minicam.cuda.plan import Plan, Step, Value
+from minicam.cuda.planner import Shapes
 from minicam.cuda.softmax import largest_channel
 from minicam.cuda.sums import rectangle_sums
 from minicam.resizing import resize_weights
