@@ -40,15 +40,21 @@ class Transfers:
         if self._uploads:
             self._uploads[-1].used = self._mark(stream)
         if len(self._uploads) == 2:
-            self._uploads.popleft().used.synchronize()
-        host = self._pinned((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
-        np.concatenate(parts, out=host)
+            self._uploads[0].used.synchronize()
+            self._uploads.popleft()
+        order = [0, *sorted(range(1, parts[0].ndim), key=lambda axis: -abs(parts[0].strides[axis]))]
+        turned = [
+            part.transpose(order) for part in parts
+        ]  # as they lie in memory: an image's channels are its last axis
+        host = self._pinned((sum(map(len, turned)), *turned[0].shape[1:]), parts[0].dtype)
+        np.concatenate(turned, out=host)
         with self._up:
             array = self._cupy.empty(host.shape, host.dtype)
+            found = array.transpose([order.index(axis) for axis in range(array.ndim)])
             array.set(host, stream=self._up)
         stream.wait_event(self._mark(self._up))
         self._uploads.append(_Upload(array, host))
-        return array
+        return found
 
     def download(self, array: Array) -> Callable[[int], np.ndarray]:
         """Begins to bring an array (N, ...) into main memory; what it returns waits, and gives a copy of the n-th part.

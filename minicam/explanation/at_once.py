@@ -1,7 +1,7 @@
 """Targets over all positions, explained by one pass where the network has one that does everything: on a GPU."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,10 +52,10 @@ def explained(
     )
     if whole is None:
         return None
-    block = fetch(whole.block)
+    block = cache(partial(fetch(whole.block), 0))
 
     def found(n: int) -> Found:
-        labels, totals, maps = whole.sample(block(0), n)
+        labels, totals, maps = whole.sample(block(), n)
         others = {"outside": np.zeros(len(targets)), "scores": signs @ totals.astype(np.float64)}
         arrays = {layer: found | others for layer, found in maps.items()}
         return Found(labels, arrays, {layer: array[n] for layer, array in whole.activations.items()})
