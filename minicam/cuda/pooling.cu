@@ -17,6 +17,7 @@ __device__ Vector<VECTOR> element(const INPUT* __restrict__ x, const Sizes& size
     return padding;
 }
 
+#ifndef GRADIENT
 extern "C" __global__ void __launch_bounds__(256) max_pool(
     const INPUT* __restrict__ x, Sizes x_sizes, Pitches x_pitches, Pooling p,
     INPUT* __restrict__ y, Sizes y_sizes, Pitches y_pitches) {
@@ -37,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(256) max_pool(
         }
     store(y + y_pitches.at(n, item.row, item.column) + k, largest, y_sizes.channels - k);
 }
-
+#else
 __device__ inline bool same(float a, float b) { return a == b || (a != a && b != b); }
 
 // Channels as bits: those in which an output, whose first tap is at (top, left), sees `peak` before the tap `end`.
@@ -62,7 +63,7 @@ __device__ inline int output_of(int i, int tap, int stride, int dilation, int pa
 extern "C" __global__ void __launch_bounds__(256) max_pool_adjoint(
     const INPUT* __restrict__ x, Sizes x_sizes, Pitches x_pitches, Pooling p,
     const INPUT* __restrict__ y, Sizes y_sizes, Pitches y_pitches,
-    const OUTPUT* __restrict__ dy, Pitches dy_pitches, OUTPUT* __restrict__ dx, Pitches dx_pitches) {
+    const GRADIENT* __restrict__ dy, Pitches dy_pitches, GRADIENT* __restrict__ dx, Pitches dx_pitches) {
     const Item item = item_of<VECTOR>(x_sizes, x_sizes.channels);
     const int n = item.sample, k = item.channel;
     if (item.column >= x_sizes.columns) return;
@@ -89,3 +90,4 @@ extern "C" __global__ void __launch_bounds__(256) max_pool_adjoint(
     }
     store(dx + dx_pitches.at(n, item.row, item.column) + k, sum, x_sizes.channels - k);
 }
+#endif

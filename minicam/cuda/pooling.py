@@ -20,22 +20,26 @@ from minicam.errors import LayerError
 from minicam.ops import MaxPool
 
 
-def _kernel(name: str, vector: int, inputs: str, output: str) -> Kernel:
-    return Kernel("pooling", name, (("VECTOR", vector), ("INPUT", inputs), ("OUTPUT", output)))
+def _forward(vector: int, inputs: str) -> Kernel:
+    return Kernel("pooling", "max_pool", (("VECTOR", vector), ("INPUT", inputs)))
+
+
+def _adjoint(vector: int, inputs: str, gradient: str) -> Kernel:
+    return Kernel("pooling", "max_pool_adjoint", (("VECTOR", vector), ("INPUT", inputs), ("GRADIENT", gradient)))
 
 
 KERNELS: tuple[tuple[Kernel, int], ...] = (
-    *((_kernel("max_pool", vector, kind, kind), 75) for vector, kind in product((1, 4), TYPES)),
-    *((_kernel("max_pool_adjoint", *variant), 75) for variant in product((1, 4), TYPES, TYPES)),
+    *((_forward(*variant), 75) for variant in product((1, 4), TYPES)),
+    *((_adjoint(*variant), 75) for variant in product((1, 4), TYPES, TYPES)),
 )
 
 
 def max_pool(x: FeatureMaps, y: FeatureMaps, op: MaxPool) -> list[Launch]:
     """y = op of x, of x's type."""
     _check(x, y, op)
-    kernel = _kernel("max_pool", vector_of(x, y), type_name(x.dtype), type_name(y.dtype))
+    vector = vector_of(x, y)
     arguments = (x.place, sizes_of(x), pitches_of(x), _pooling(op), y.place, sizes_of(y), pitches_of(y))
-    return [Launch(kernel, *item_grid(y, vector_of(x, y)), arguments)]
+    return [Launch(_forward(vector, type_name(x.dtype)), *item_grid(y, vector), arguments)]
 
 
 def max_pool_adjoint(x: FeatureMaps, y: FeatureMaps, dy: FeatureMaps, dx: FeatureMaps, op: MaxPool) -> list[Launch]:
@@ -51,7 +55,7 @@ def max_pool_adjoint(x: FeatureMaps, y: FeatureMaps, dy: FeatureMaps, dx: Featur
     if dy.dtype != dx.dtype:
         raise LayerError(f"a gradient of {dy.dtype} cannot become one of {dx.dtype}; expected one type")
     vector = vector_of(x, y, dy, dx)
-    kernel = _kernel("max_pool_adjoint", vector, type_name(x.dtype), type_name(dx.dtype))
+    kernel = _adjoint(vector, type_name(x.dtype), type_name(dx.dtype))
     arguments = (
         *(x.place, sizes_of(x), pitches_of(x), _pooling(op)),
         *(y.place, sizes_of(y), pitches_of(y)),

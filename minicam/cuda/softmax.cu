@@ -63,7 +63,7 @@ __device__ void finish(Pixel& pixel, int channels, OUTPUT* __restrict__ y, unsig
 }
 
 // labels (samples, rows, columns). y and labels may be null.
-extern "C" __global__ void __launch_bounds__(256) softmax(
+extern "C" __global__ void __launch_bounds__(256, 3) softmax(
     const INPUT* __restrict__ x, Pitches x_pitches, OUTPUT* __restrict__ y, Sizes sizes, Pitches y_pitches,
     unsigned char* __restrict__ labels) {
     const Item item = item_of<1>(sizes, 1);
@@ -88,7 +88,7 @@ struct Upsampling {  // see upsampling.cu
 };
 
 // y = softmax(bias + sum over the inputs o and taps t with s o + t - p = i of w[t] x[o])
-extern "C" __global__ void __launch_bounds__(256) upsample_softmax(
+extern "C" __global__ void __launch_bounds__(256, 2) upsample_softmax(
     const INPUT* __restrict__ x, Sizes x_sizes, Pitches x_pitches, const float* __restrict__ weight, Upsampling u,
     const float* __restrict__ bias, OUTPUT* __restrict__ y, Sizes y_sizes, Pitches y_pitches,
     unsigned char* __restrict__ labels) {
@@ -121,7 +121,7 @@ extern "C" __global__ void __launch_bounds__(256) upsample_softmax(
            labels ? labels + (n * y_sizes.rows + item.row) * y_sizes.columns + item.column : nullptr);
 }
 
-extern "C" __global__ void __launch_bounds__(256) softmax_adjoint(
+extern "C" __global__ void __launch_bounds__(256, 3) softmax_adjoint(
     const INPUT* __restrict__ y, Pitches y_pitches, const float* __restrict__ seed, Pitches seed_pitches,
     OUTPUT* __restrict__ dx, Sizes sizes, Pitches dx_pitches) {
     const Item item = item_of<1>(sizes, 1);

@@ -19,7 +19,7 @@ constexpr int LANES = 32, SLOTS = 8;
 
 // partial[n, r, j, k] = sum of x[n, r, c, k] over the columns c from bounds[j] to bounds[j + 1]: of the SLOTS rows of
 // threads in a block, each takes every SLOTS-th column.
-extern "C" __global__ void __launch_bounds__(LANES * SLOTS) partial_sums(
+extern "C" __global__ void __launch_bounds__(LANES * SLOTS, 3) partial_sums(
     const INPUT* __restrict__ x, Sizes sizes, Pitches pitches, const int* __restrict__ bounds, int intervals,
     float* __restrict__ partial) {
     SHARED_MEMORY(float, sums);  // [SLOTS][LANES * VECTOR]

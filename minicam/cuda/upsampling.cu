@@ -46,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(256) upsample(
     store(y + y_pitches.at(n, item.row, item.column) + k, sum, y_sizes.channels - k);
 }
 
-extern "C" __global__ void __launch_bounds__(256) upsample_adjoint(
+extern "C" __global__ void __launch_bounds__(256, 3) upsample_adjoint(
     const INPUT* __restrict__ dy, Sizes dy_sizes, Pitches dy_pitches, const float* __restrict__ weight, Upsampling u,
     OUTPUT* __restrict__ dx, Sizes dx_sizes, Pitches dx_pitches) {
     const Item item = item_of<VECTOR>(dx_sizes, dx_sizes.channels);
