@@ -65,6 +65,14 @@ extern "C" __global__ void sum_of_unwritten(const float* x, float* y) {
     y[threadIdx.x] = sum;
 }
 
+// Sums 4 numbers in registers, of which 3 are set.
+extern "C" __global__ void sum_of_unset(const float* x, float* y) {
+    float own[4];
+    for (int i = 0; i < 4; ++i)
+        if (i != threadIdx.x % 4) own[i] = x[threadIdx.x];
+    y[threadIdx.x] = own[0] + own[1] + own[2] + own[3];
+}
+
 // What ends a launch, by `what`.
 extern "C" __global__ void fails(float* x, int what, int one) {
     SHARED_MEMORY(float, all);

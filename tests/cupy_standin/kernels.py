@@ -41,7 +41,7 @@ class _Launch(ctypes.Structure):
 
 
 class _Parameter(ctypes.Structure):
-    _fields_ = (("bytes", ctypes.c_int), ("kind", ctypes.c_int), ("pointed_bytes", ctypes.c_int))
+    _fields_ = (("bytes", ctypes.c_int), ("kind", ctypes.c_int))
 
 
 _stacks = mmap.mmap(-1, MOST_THREADS * STACK_BYTES)

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__x86_64__) && !defined(EMULATOR_UCONTEXT)
+#if defined(__x86_64__) && defined(__linux__) && !defined(EMULATOR_UCONTEXT)
 
 // Pushes what a callee must preserve, exchanges the stacks, pops it again.
 asm(R"(

@@ -110,7 +110,7 @@ struct Fragments { float* d; const unsigned *a, *b; };
 // sum in another order, with bits cut off.
 template <int depth, int packed, float (*element)(unsigned bits, int which)>
 __attribute__((optimize("O3"), no_sanitize("undefined"))) void multiply(Thread** lanes) {
-    float a[16][depth], b[depth][8], d[16][8];
+    __attribute__((uninitialized)) float a[16][depth], b[depth][8], d[16][8];
     for (int i = 0; i < 32; ++i) {
         auto& own = *static_cast<Fragments*>(lanes[i]->data);
         int group = i / 4, member = i % 4;

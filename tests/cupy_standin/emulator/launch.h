@@ -18,14 +18,17 @@ struct Launch {
     int message_bytes;
 };
 
-struct Parameter { int bytes, kind, pointed_bytes; };  // kind: 'p'ointer, 'i'nteger, 'f'loating or 's'tructure
+struct Parameter { int bytes, kind; };  // kind: 'p'ointer, 'i'nteger, 'f'loating or 's'tructure
 
 template <class P> constexpr Parameter parameter() {
-    if constexpr (std::is_pointer_v<P>) return {sizeof(P), 'p', int(sizeof(std::remove_pointer_t<P>))};
-    else return {sizeof(P), std::is_integral_v<P> ? 'i' : std::is_floating_point_v<P> ? 'f' : 's', 0};
+    return {sizeof(P), std::is_pointer_v<P>          ? 'p'
+                       : std::is_integral_v<P>       ? 'i'
+                       : std::is_floating_point_v<P> ? 'f'
+                                                     : 's'};
 }
 
-constexpr int first(int value, int = 0, int = 0) { return value; }
+// Of the arguments of __launch_bounds__ only the first is about what a launch may be.
+constexpr int first(int threads, int = 0, int = 0) { return threads; }
 
 inline void** arguments;
 

@@ -3,7 +3,6 @@
 #pragma once
 #include <algorithm>
 #include <cstdarg>
-#include <cstdlib>
 #include <vector>
 
 #include "cuda.h"
@@ -53,7 +52,8 @@ inline std::vector<Thread*> ready;
 inline Thread* current;
 inline Fiber scheduler;
 inline int arrived, finished, shared_bytes;
-inline bool by_warps, failed;
+inline bool by_warps;  // whether a warp runs as far as it can before another does
+inline bool failed;
 inline char* message;
 inline int message_bytes;
 inline void (*body)();
@@ -97,7 +97,7 @@ inline void land_one(Thread& thread) {
     thread.copies.pop_back();
 }
 
-// Puts threads of one warp, or all, where the scheduler takes them from.
+// Puts threads of one warp where the scheduler takes them from.
 inline void make_ready(Thread** first, unsigned count) {
     chance.shuffle(first, count);
     for (unsigned i = 0; i < count; ++i) {
