@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bench.machine import Machine, Missing
+from gpu_bench.machine import Machine
 from gpu_bench.precision import set_torch
-from gpu_bench.rows import Row, row, tried
+from gpu_bench.rows import Missing, Row, row, tried
 from gpu_bench.timing import Clock, Effort, measured
 
 PRODUCTS = ("fp32", "tf32", "fp16")

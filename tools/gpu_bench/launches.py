@@ -1,5 +1,6 @@
 """The time of a single launch of a plan."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,17 @@ def timed_launch(machine: Machine, launch: Launch, effort: Effort, cache: int) -
     bound = Bound(Plan(tuple(repeated), given=given), arrays, cupy, Kernels(cupy), constants)
     bound.run({})  # compiles; from the second run on it is a graph
     return measured(machine.cupy_clock, lambda: bound.run({}), effort, calls=sets)
+
+
+def signature(launch: Launch) -> Hashable:
+    """What the time of a launch depends on: everything but the numbers in its buffers."""
+
+    def of(argument: Any) -> Hashable:
+        if isinstance(argument, Place):
+            return argument.buffer.shape, argument.buffer.dtype, argument.offset
+        return None if argument is None else argument.tobytes()
+
+    return launch.kernel, launch.grid, launch.block, launch.shared, tuple(map(of, launch.arguments))
 
 
 def moved(launch: Launch, others: dict[Buffer, Buffer]) -> Launch:

@@ -7,13 +7,13 @@ together for one image, and of one class for several.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gpu_bench import floors, torch_convolutions
 from gpu_bench.bench import Bench
 from gpu_bench.floors import Work
-from gpu_bench.launches import timed_launch
+from gpu_bench.launches import signature, timed_launch
 from gpu_bench.precision import PRECISIONS, set_torch
 from gpu_bench.rows import Row, failure, row, tried
 from gpu_bench.timing import Times
@@ -49,21 +49,24 @@ def layers(bench: Bench) -> Iterator[Row]:
 
 
 def minicam_layers(bench: Bench, precision: str, batch: int) -> Iterator[Row]:
-    """A row for each launch of the job."""
+    """A row for each launch of the job; those alike share one measurement."""
     try:
         launches = launches_of_job(bench, precision, batch)
     except Exception as error:  # whatever a library raises belongs on its row
         yield row("layers", "minicam: plan", precision, batch, note=failure(error))
         return
     forward, backward = parts(bench, batch)
+    known: dict[Hashable, Times] = {}
     in_order = [*forward, *(backward[::-1] * (1 if batch == 1 else len(CLASSES)))]
     for found, launch in named(launches, in_order):
         name = f"minicam: {', '.join(part.name for part in found) or launch.kernel.name}"
 
         def one(found: Sequence[Part] = found, launch: Launch = launch, name: str = name) -> Row:
-            times = timed_launch(bench.machine, launch, bench.effort, bench.cache)
+            alike = signature(launch)
+            if alike not in known:
+                known[alike] = timed_launch(bench.machine, launch, bench.effort, bench.cache)
             note = f"{launch.kernel.name}, {math.prod(launch.grid)} blocks of {launch.block}"
-            return _row(bench, name, precision, precision, batch, times, found, note)
+            return _row(bench, name, precision, precision, batch, known[alike], found, note)
 
         yield tried("layers", name, one, precision=precision, batch=batch)
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gpu_bench.rows import Row, row
+from gpu_bench.rows import Missing, Row, row
 from gpu_bench.timing import Clock
 from minicam.backend import device_module
 from minicam.errors import DeviceError, MinicamError
@@ -17,10 +17,6 @@ ROOT = Path(__file__).parent.parent.parent
 REHEARSAL = "rehearsal: no timing is meaningful"
 PACKAGES = ("minicam", "numpy", "torch", "triton", "cupy-cuda12x", "cupy-cuda13x", "nvidia-cudnn-cu13", "grad-cam")
 GPU_STATE = "name,driver_version,memory.total,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
-
-
-class Missing(MinicamError):
-    """Something that a row needs is not installed, or does not see the GPU."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def _torch() -> tuple[Any, str]:
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
-        return None, f"PyTorch is not installed ({error})"
+        return None, f"not installed: torch ({error})"
     return (torch, "") if torch.cuda.is_available() else (None, f"PyTorch {torch.__version__} sees no GPU")
 
 

@@ -37,7 +37,7 @@ def stand_in_machine() -> Iterator[Machine]:
         try:
             import torch
         except ImportError as error:
-            yield Machine(cupy=cupy, rehearsal=True, missing={"torch": f"PyTorch is not installed ({error})"})
+            yield Machine(cupy=cupy, rehearsal=True, missing={"torch": f"not installed: torch ({error})"})
             return
         threads, onednn = torch.get_num_threads(), torch.backends.mkldnn.enabled
         torch.set_num_threads(1)

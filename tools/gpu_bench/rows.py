@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_bench.timing import Times
+from minicam.errors import MinicamError
 
 Row = dict[str, Any]
 
@@ -42,8 +43,16 @@ def tried(section: str, name: str, work: Callable[[], Row], **fields: Any) -> Ro
         return row(section, name, **fields) | {"note": failure(error)}
 
 
+class Missing(MinicamError):
+    """Something that a row needs is not there; the message says what."""
+
+
 def failure(error: BaseException) -> str:
     """The error in one line."""
+    if isinstance(error, Missing):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"not installed: {error.name}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"failed: {type(error).__name__}: {(lines or [''])[0][:300]}"
 

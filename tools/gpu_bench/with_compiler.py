@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gpu_bench.machine import Machine, Missing
+from gpu_bench.machine import Machine
+from gpu_bench.rows import Missing
 from gpu_bench.with_torch import ByHand, Captured
 from minicam.bench.task import FEATURE_LAYERS
 from minicam.network import Network

@@ -3,8 +3,9 @@
 import numpy as np
 
 from gpu_bench.inputs import Inputs
-from gpu_bench.machine import Machine, Missing
+from gpu_bench.machine import Machine
 from gpu_bench.precision import set_torch
+from gpu_bench.rows import Missing
 from gpu_bench.timing import Clock
 from gpu_bench.torch_modules import normalized
 from minicam.bench.task import FEATURE_LAYERS, Answer

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from gpu_bench.inputs import answer_of, explained_job
-from gpu_bench.machine import Machine, Missing
+from gpu_bench.machine import Machine
+from gpu_bench.rows import Missing
 from gpu_bench.timing import Clock
 from minicam.bench.task import CLASSES, FEATURE_LAYERS, Answer, class_channels
 from minicam.cuda.engine import CudaGraph
