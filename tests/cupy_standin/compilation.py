@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -24,9 +25,10 @@ def _processor() -> str:
 
 FLAGS = (
     *("-std=c++17", "-O1", "-fPIC", "-w", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off"),
-    *("-fno-strict-aliasing", "-fno-exceptions", "-fcf-protection=none"),
+    *("-fno-strict-aliasing", "-fno-exceptions"),
     "-ftrivial-auto-var-init=pattern",  # registers that are not set hold -1.7e38
     "-fsanitize=alignment,bounds,signed-integer-overflow,integer-divide-by-zero,shift",
+    *(("-fcf-protection=none",) if platform.machine() == "x86_64" else ()),
     *(("-mavx2", "-mfma") if re.search(r"^flags.* avx2 .* fma |^flags.* fma .* avx2 ", _processor(), re.M) else ()),
 )
 OLDEST = 12
@@ -56,7 +58,7 @@ def _folder() -> Path:
 def _version(compiler: str) -> int:
     """Of GCC; 0 of another compiler that calls itself g++."""
     told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.match(r"g\+\+.*\) (\d+)\.", told)
+    found = re.match(r"g\+\+[^)]*\) (\d+)\.", told)
     return int(found[1]) if found else 0
 
 
