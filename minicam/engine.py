@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, array_module, to_numpy
+from minicam.backend import Array, array_module
 from minicam.graph import Graph, Parameters, Values
 from minicam.resizing import imresize
 
@@ -42,6 +42,6 @@ class PlainGraph:
         """x (T, *space) -> (T, *size), see `imresize`."""
         return imresize(x, size, method, axes=tuple(range(1, x.ndim)))
 
-    def labels(self, scores: Array) -> np.ndarray:
-        """scores (C, *space), C at most 256 -> (*space) uint8: the channel with the largest score."""
-        return to_numpy(scores.argmax(axis=0)).astype(np.uint8)
+    def labels(self, scores: Array) -> Array:
+        """scores (N, C, *space), C at most 256 -> (N, *space) uint8: the channel with the largest score."""
+        return scores.argmax(axis=1).astype(np.uint8)

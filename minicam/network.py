@@ -215,11 +215,11 @@ class Network:
         """maps (T, *space) -> (T, *size), as `imresize` does with mirrored edges."""
         return self._engine(maps.dtype).resize(maps, size, method)
 
-    def largest_channel(self, scores: Array) -> np.ndarray:
-        """scores (C, *space) -> (*space) uint8: the channel with the largest score, the first of equal ones. Raises
-        LayerError for more than 256 channels."""
-        if len(scores) > 256:
-            raise LayerError(f"the output has {len(scores)} channels; labels are uint8 and reach to 256 classes")
+    def largest_channel(self, scores: Array) -> Array:
+        """scores (N, C, *space) -> (N, *space) uint8: the channel with the largest score, the first of equal ones.
+        Raises LayerError for more than 256 channels."""
+        if scores.shape[1] > 256:
+            raise LayerError(f"the output has {scores.shape[1]} channels; labels are uint8 and reach to 256 classes")
         return self._engine(scores.dtype).labels(scores)
 
     def _backward_in_boxes(

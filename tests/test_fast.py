@@ -463,7 +463,7 @@ def test_results_for_maps_and_labels(deeplab):
     x = normal(2, 45, 60)
     assert error(fast.resize(x, (90, 133)), imresize(x, (90, 133), axes=(1, 2))) < 1e-6
     scores = np.round(normal(11, 70, 20))  # many equal ones
-    np.testing.assert_array_equal(fast.labels(scores), scores.argmax(axis=0))
+    np.testing.assert_array_equal(fast.labels(scores[None]), [scores.argmax(axis=0)])
 
 
 def test_the_number_of_threads(monkeypatch):

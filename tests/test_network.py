@@ -291,12 +291,12 @@ def test_weighted_sums_and_labels_are_those_of_the_plain_definitions():
     expected = np.einsum("tk,khw->thw", weights, values)
     for net in (fast, exact):
         np.testing.assert_allclose(net.weighted_sum(weights, values), expected, atol=1e-5 * np.abs(expected).max())
-        np.testing.assert_array_equal(net.largest_channel(values), values.argmax(axis=0))
+        np.testing.assert_array_equal(net.largest_channel(values[None]), [values.argmax(axis=0)])
 
 
 def test_labels_are_bytes():
     with pytest.raises(LayerError, match=r"the output has 257 channels"):
-        segmenter().largest_channel(np.zeros((257, 2, 2), np.float32))
+        segmenter().largest_channel(np.zeros((1, 257, 2, 2), np.float32))
 
 
 def test_a_dense_layer_refuses_another_input_size():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicam.backend import Array, to_numpy
+from minicam.backend import Array
 from minicam.cuda.backward import Backward
 from minicam.cuda.bound import Bound, Constants
 from minicam.cuda.buffers import Buffer, FeatureMaps, Place
@@ -159,17 +159,17 @@ class CudaGraph:
 
         return self._run(("resize", x.shape, tuple(size), method), plan, {"x": x}, {})["y"]
 
-    def labels(self, scores: Array) -> np.ndarray:
-        """scores (C, *space), C at most 256 -> (*space) uint8: the channel with the largest score."""
-        maps = _as_maps(scores[None])
+    def labels(self, scores: Array) -> Array:
+        """scores (N, C, *space), C at most 256 -> (N, *space) uint8: the channel with the largest score."""
+        maps = _as_maps(scores)
         if maps is None:
-            return to_numpy(scores.argmax(axis=0)).astype(np.uint8)
-        found = Buffer((1, maps.rows, maps.columns), np.uint8)
+            return scores.argmax(axis=1).astype(np.uint8)
+        found = Buffer((maps.samples, maps.rows, maps.columns), np.uint8)
 
         def plan() -> Plan:
             return Plan(tuple(largest_channel(maps, found)), {}, {"x": maps.place.buffer}, {"labels": found})
 
-        return to_numpy(self._run(("labels", _layout(scores[None])), plan, {}, {"x": scores})["labels"][0])
+        return self._run(("labels", _layout(scores)), plan, {}, {"x": scores})["labels"]
 
     def free(self) -> None:
         """Give back the device memory of all plans; what has been handed out stays."""

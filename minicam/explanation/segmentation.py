@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, array_module
+from minicam.backend import Array
 from minicam.errors import LayerError
 from minicam.explanation.batches import Batches, Fetch
 from minicam.explanation.defaults import has_extent
@@ -51,6 +51,7 @@ def label_layer(net: Network) -> str | None:
 
 def labels(net: Network, scores: Array, space: tuple[int, ...]) -> Array:
     """scores (N, C, *cells) -> (N, *space) uint8."""
-    each = [net.largest_channel(one) for one in scores]
-    found = array_module(each[0]).stack(each)
+    found = net.largest_channel(scores)
+    if found.shape[1:] == tuple(space):
+        return found
     return imresize(found, space, method="nearest", axes=tuple(range(1, found.ndim)))

@@ -84,9 +84,10 @@ class FastGraph:
         return maps.resize(x, (height, width), method, self._workers)
 
     def labels(self, scores: np.ndarray) -> np.ndarray:
-        """scores (C, *space), C at most 256 -> (*space) uint8: the channel with the largest score."""
-        rows = scores.reshape(len(scores), scores.shape[1], -1)
-        return maps.largest_channel(rows, self._workers).reshape(scores.shape[1:])
+        """scores (N, C, *space), C at most 256 -> (N, *space) uint8: the channel with the largest score."""
+        rows = scores.reshape(*scores.shape[:3], -1)
+        found = [maps.largest_channel(one, self._workers) for one in rows]
+        return np.stack(found).reshape(len(scores), *scores.shape[2:])
 
     def _targets_together(self, values: Values, seeds: Mapping[str, Array], wrt: list[str]) -> int:
         """How many targets go backward as one batch: as many as keep the largest gradient below LARGEST_GRADIENT."""
