@@ -14,7 +14,8 @@ from launches import run_launches
 
 from minicam.cuda import tiles
 from minicam.cuda.buffers import FLOAT, HALF, Buffer, FeatureMaps, Launch, constant, feature_maps
-from minicam.cuda.convolution import KERNELS, Branch, Packed, correlate, element_type, pack, round_to_tf32
+from minicam.cuda.convolution import KERNELS, Branch, correlate
+from minicam.cuda.packing import Packed, element_type, pack, round_to_tf32
 from minicam.errors import LayerError
 
 ARITHMETICS = tuple(tiles.TILES)

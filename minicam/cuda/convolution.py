@@ -28,6 +28,7 @@ from minicam.cuda.buffers import (
     structure,
 )
 from minicam.cuda.layout import copy
+from minicam.cuda.packing import Packed, element_type, padded
 from minicam.errors import LayerError
 
 MOST_BRANCHES = 3
@@ -45,17 +46,6 @@ together."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Weights (taps, channels, filters) in the order and type that the kernels of an arithmetic read."""
-
-    buffer: Buffer
-    taps: int
-    channels: int
-    filters: int
-    arithmetic: str
-
-
-@dataclass(frozen=True)
 class Branch:
     """One correlation. taps: (row, column) offsets; bias: (K,) float32."""
 
@@ -65,58 +55,6 @@ class Branch:
     y: FeatureMaps
     added: FeatureMaps | None = None
     mask: FeatureMaps | None = None
-
-
-def element_type(arithmetic: str) -> np.dtype:
-    """Of the feature maps that are read, and of the weights."""
-    return HALF if arithmetic == "float16" else FLOAT
-
-
-def pack(weight: np.ndarray, arithmetic: str) -> Packed:
-    """Weights (T, C, K) float32 as a constant.
-
-    arithmetic: "float32", "3xtf32" (tensor cores, the error of float32), "tf32" or "float16". Raises LayerError for
-    another one, and for weights that it cannot represent.
-    """
-    if arithmetic not in tiles.TILES:
-        raise LayerError(f"no kernel computes in {arithmetic!r}; expected one of {', '.join(tiles.TILES)}")
-    taps, channels, filters = weight.shape
-    dtype = element_type(arithmetic)
-    with np.errstate(over="ignore"):
-        rounded = round_to_tf32(weight) if arithmetic in ("tf32", "3xtf32") else weight.astype(dtype)
-    if np.any(np.isfinite(weight) & ~np.isfinite(rounded)):
-        raise LayerError(
-            f"a weight is {np.nanmax(np.abs(weight)):.6g}, too large for {arithmetic}; use the precision 'exact'"
-        )
-    parts = [rounded, round_to_tf32(weight - rounded)] if arithmetic == "3xtf32" else [rounded]
-    padded = np.zeros((len(parts), taps, _padded(channels, dtype), blocks_of(filters, 32) * 32), dtype)
-    padded[:, :, :channels, :filters] = parts
-    matrices = padded.reshape(len(parts), -1, padded.shape[-1])
-    if arithmetic == "float32":
-        packed = matrices[0, :, : _padded(filters, dtype)]
-    else:
-        packed = np.stack([_operands(matrix.T) for matrix in matrices], axis=2)
-    check_elements(packed.size)
-    return Packed(constant(packed), taps, channels, filters, arithmetic)
-
-
-def _operands(weight: np.ndarray) -> np.ndarray:
-    """Weights (filters, products) in the order of convolution_tensor.cu, (groups of 32 filters, chunks, ...)."""
-    filters, products = weight.shape
-    depth = tiles.WORDS * 4 // weight.itemsize
-    whole = np.zeros((filters, blocks_of(products, depth) * depth), weight.dtype)
-    whole[:, :products] = weight
-    # The filters are those of a group, a thread's g, a tile, a row (g or g + 8); the words of a chunk are those of a
-    # thread's t, a step, the two of that step.
-    words = whole.view(np.uint32).reshape(filters // 32, 8, 2, 2, -1, 4, 2, 2)
-    ordered = np.ascontiguousarray(words.transpose(0, 4, 2, 6, 1, 5, 7, 3))
-    return ordered.view(weight.dtype).reshape(filters // 32, -1, 32 * depth)
-
-
-def round_to_tf32(x: np.ndarray) -> np.ndarray:
-    """The nearest numbers with 10 bits of mantissa, ties away from zero, as float32."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return np.where(np.isfinite(x), ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32), x)
 
 
 def correlate(
@@ -143,9 +81,9 @@ def _correlation(
     x: FeatureMaps, group: Sequence[Branch], step: tuple[int, int], rectify: bool, arithmetic: str, processors: int
 ) -> list[Launch]:
     first, y, count = group[0].weight, group[0].y, len(group)
-    padded = _padded(first.channels, x.dtype)
-    tiling = tiles.choose(y.positions, first.filters, first.taps * padded, count, arithmetic, processors)
-    parts = Buffer((count * tiling.splits, y.positions, _padded(first.filters, FLOAT)))
+    products = first.taps * padded(first.channels, x.dtype)
+    tiling = tiles.choose(y.positions, first.filters, products, count, arithmetic, processors)
+    parts = Buffer((count * tiling.splits, y.positions, padded(first.filters, FLOAT)))
     if tiling.splits > 1:
         check_elements(math.prod(parts.shape))
     arguments = (
@@ -182,7 +120,7 @@ def _structure(
         rows=x.rows,
         columns=x.columns,
         channels=weight.channels,
-        padded=_padded(weight.channels, x.dtype),
+        padded=padded(weight.channels, x.dtype),
         **dict(zip(("x_sample", "x_row", "x_pixel"), x.pitches, strict=True)),
         step_rows=step[0],
         step_columns=step[1],
@@ -242,12 +180,6 @@ def _begins_at_vectors(x: FeatureMaps, branches: Sequence[Branch], step: tuple[i
     taps = (row * x.row_pitch + column * x.pixel_pitch for branch in branches for row, column in branch.taps)
     numbers = (x.place.offset, x.sample_pitch, step[0] * x.row_pitch, step[1] * x.pixel_pitch, *taps)
     return not any(number % (16 // x.dtype.itemsize) for number in numbers)
-
-
-def _padded(size: int, dtype: np.dtype) -> int:
-    """To whole vectors of 16 bytes."""
-    vector = 16 // dtype.itemsize
-    return blocks_of(size, vector) * vector
 
 
 def _check(x: FeatureMaps, branch: Branch, arithmetic: str) -> None:

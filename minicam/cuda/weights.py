@@ -7,7 +7,7 @@ import numpy as np
 
 from minicam.backend import Array, array_module, to_numpy
 from minicam.cuda.buffers import Buffer, constant
-from minicam.cuda.convolution import Packed, pack
+from minicam.cuda.packing import Packed, pack
 from minicam.cuda.taps import Taps, adjoint_taps, forward_taps, forward_weight, row_taps
 from minicam.fast.prepared import Prepared, names, plane_window
 from minicam.fast.rewrite import Upsampled
