@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from minicam.errors import ImageError, MinicamError
 log = logging.getLogger("minicam")
 
 MAX_PIXELS = 100_000_000
+_opening = threading.Lock()  # filters of warnings are those of all threads
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
 
 NO_IMAGES = {  # how files that are often taken for images begin
@@ -61,10 +63,11 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
             start = file.read(256)
         if not start or start.startswith(tuple(NO_IMAGES)):  # Pillow opens HDF5 as a picture of no size
             raise image_module.UnidentifiedImageError
-        with warnings.catch_warnings():
+        with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore", image_module.DecompressionBombWarning)  # max_pixels is the limit
-            with image_module.open(path) as picture:
-                return _rgb_pixels(picture, str(path), max_pixels)
+            opened = image_module.open(path)
+        with opened as picture:
+            return _rgb_pixels(picture, str(path), max_pixels)
     except MinicamError:
         raise
     except image_module.DecompressionBombError as error:

@@ -17,7 +17,7 @@ from minicam.explanation.pipeline import Explaining
 from minicam.explanation.result import Explanation
 from minicam.explanation.segmentation import Segmenting
 from minicam.images import images_in
-from minicam.network import Network
+from minicam.network import CUDA, Network
 
 
 def segment_all(
@@ -63,7 +63,7 @@ def outcomes(
     """What becomes of each item, in order; an error is the outcome of its item alone. sample_of: reads an item, in
     another thread. Raises MinicamError for a batch that is not a whole number from 1 on."""
     transfers: Any = None
-    if net.device_name != "cpu":
+    if CUDA and net.device_name != "cpu":
         from minicam.cuda.transfers import Transfers
 
         transfers = Transfers()

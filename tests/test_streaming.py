@@ -3,6 +3,7 @@
 import json
 import pickle
 import threading
+import warnings
 import weakref
 
 import numpy as np
@@ -254,6 +255,13 @@ def test_what_the_callers_iterable_raises_gets_through(error):
 
     with pytest.raises(error):
         list(mc.segment_all(NET, images(), return_errors=True))
+
+
+def test_reading_in_threads_leaves_the_filters_of_warnings_as_they_were(folder):
+    before = list(warnings.filters)
+    for _ in range(5):
+        list(mc.segment_all(NET, [folder / "b.png", folder / "a.jpg"] * 8, batch=8))
+        assert warnings.filters == before
 
 
 def test_closing_ends_the_threads():
