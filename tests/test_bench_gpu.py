@@ -161,7 +161,7 @@ def test_one_who_fails_while_timed_is_named_and_the_others_go_on(monkeypatch):
     assert bad["note"] == "failed: MemoryError: out of memory"
     assert slow["note"].startswith("skipped: may take inf s to start")
     again = list(job.contest(bench, "job", [(Good, "tf32")], 2, {"good, tf32": 1e9}))
-    assert again[0]["note"] == "skipped: would take too much of the time left"
+    assert again[0]["note"] == "skipped: would take more than 0.125 of the 3600 s that are left"
 
 
 def a_bench(machine, **options):

@@ -8,7 +8,7 @@ import numpy as np
 from gpu_bench.agreement import compared, distance
 from gpu_bench.bench import Bench
 from gpu_bench.inputs import drawn
-from gpu_bench.precision import PRECISIONS
+from gpu_bench.precision import judged
 from gpu_bench.rows import Row, row, tried
 from gpu_bench.with_minicam import Minicam, on_gpu
 from minicam.bench.task import CLASSES, FEATURE_LAYERS, class_channels
@@ -73,16 +73,12 @@ def job(bench: Bench, precision: str) -> Row:
     error, equal = compared(runs[0], bench.inputs.expected(0, 1))
     same = all(np.array_equal(getattr(runs[0][0], part), getattr(runs[1][0], part)) for part in ("labels", "maps"))
     bits = "equal bits in two runs" if same else "DIFFERENT BITS IN TWO RUNS"
-    note = f"maps against the CPU's, {100 * equal:.3f} % of labels equal; {bits}{_judged(error, precision)}"
+    note = f"maps against the CPU's, {100 * equal:.3f} % of labels equal; {bits}"
+    note = "; ".join(filter(None, (note, judged(error, precision))))
     return row("correctness", "job", precision, 1, error=error, note=note, labels_equal=equal, same_bits=same)
 
 
 def _errors(name: str, precision: str, errors: dict[str, float], against: str) -> Row:
     worst = max(errors, key=lambda layer: errors[layer])
-    note = f"against {against}; the largest, at {worst}{_judged(errors[worst], precision)}"
+    note = "; ".join(filter(None, (f"against {against}; the largest, at {worst}", judged(errors[worst], precision))))
     return row("correctness", name, precision, 1, error=errors[worst], note=note, errors=errors)
-
-
-def _judged(error: float, precision: str) -> str:
-    bound = PRECISIONS[precision].bound
-    return "" if error <= bound else f"; BEYOND THE BOUND {bound:g}"

@@ -1,6 +1,6 @@
 """End to end: the example's job, and its forward pass alone, of minicam and of its rivals, in turn."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 from gpu_bench import floors, with_minicam, with_torch
 from gpu_bench.agreement import compared, distance
 from gpu_bench.bench import Bench
-from gpu_bench.precision import PRECISIONS
-from gpu_bench.rows import Row, failure, row
+from gpu_bench.precision import PRECISIONS, judged, minicams
+from gpu_bench.rows import Missing, Row, failure, row
 from gpu_bench.timing import Contender, Times, alternated
 from gpu_bench.with_compiler import Compiled, CompiledAndCaptured
 from gpu_bench.with_grad_cam import GradCam
@@ -22,7 +22,7 @@ ROTATION = 4
 AT_MOST = 1 / 8
 """What one contestant may take of the time left, by what it took for a smaller batch."""
 
-Kinds = Sequence[tuple[Any, str]]
+Kinds = list[tuple[Any, str]]
 """Classes of contestants, with the precision as each calls it."""
 
 
@@ -31,7 +31,7 @@ def jobs(bench: Bench) -> Iterator[Row]:
     per_image: dict[str, float] = {}
     for batch in bench.batches:
         for theirs, ours in _groups(bench):
-            kinds = [*((with_minicam.Minicam, p) for p in ours if p != "exact" or batch == 1)]
+            kinds: Kinds = [(with_minicam.Minicam, p) for p in ours if p != "exact" or batch == 1]
             kinds += [(with_torch.ByHand, theirs), (with_torch.Captured, theirs)]
             kinds += [(with_torch.CapturedContiguous, theirs)] if theirs == "fp32" else []
             kinds += [(GradCam, "default")] if theirs == "tf32" else []
@@ -41,15 +41,16 @@ def jobs(bench: Bench) -> Iterator[Row]:
 def compiled_jobs(bench: Bench) -> Iterator[Row]:
     """The same by PyTorch's compiler, for one image, beside minicam and PyTorch's graph once more."""
     for theirs, ours in reversed(list(_groups(bench))):
-        kinds = [*((with_minicam.Minicam, p) for p in ours if p != "exact"), (with_torch.Captured, theirs)]
-        yield from contest(bench, "compiled", [*kinds, (Compiled, theirs), (CompiledAndCaptured, theirs)], 1, {})
+        kinds: Kinds = [(with_minicam.Minicam, p) for p in ours if p != "exact"]
+        kinds += [(with_torch.Captured, theirs), (Compiled, theirs), (CompiledAndCaptured, theirs)]
+        yield from contest(bench, "compiled", kinds, 1, {})
 
 
 def jobs_on_device(bench: Bench) -> Iterator[Row]:
     """Labels and eight maps from images on the device, where they stay."""
     for batch in bench.batches:
         for theirs, ours in _groups(bench):
-            kinds = [*((with_minicam.OnDevice, p) for p in ours if p != "exact")]
+            kinds: Kinds = [(with_minicam.OnDevice, p) for p in ours if p != "exact"]
             kinds += [(with_torch.OnDevice, theirs), (with_torch.OnDeviceCaptured, theirs)]
             kinds += [(with_torch.OnDeviceCapturedContiguous, theirs)] if theirs == "fp32" else []
             yield from contest(bench, "device", kinds, batch, {})
@@ -59,7 +60,7 @@ def forwards(bench: Bench) -> Iterator[Row]:
     """The scores alone, on the device."""
     for batch in bench.batches:
         for theirs, ours in _groups(bench):
-            kinds = [*((with_minicam.Forward, p) for p in ours if p != "exact" or batch == 1)]
+            kinds: Kinds = [(with_minicam.Forward, p) for p in ours if p != "exact" or batch == 1]
             kinds += [(with_torch.Forward, theirs), (with_torch.ForwardCaptured, theirs)]
             yield from contest(bench, "forward", kinds, batch, {})
 
@@ -72,24 +73,14 @@ def contest(bench: Bench, section: str, kinds: Kinds, batch: int, per_image: dic
     checks: dict[str, tuple[float, float]] = {}
     for kind, precision in kinds:
         name = _key(kind, precision)
-        if bench.budget.spent:
-            failed[name] = "skipped: the time is over"
-            continue
-        if batch * per_image.get(name, 0) * (1 + bench.effort.least_slow) > AT_MOST * bench.budget.left:
-            failed[name] = "skipped: would take too much of the time left"
-            continue
-        if bench.budget.left < getattr(kind, "starts_within", 0):
-            failed[name] = (
-                f"skipped: may take {kind.starts_within:g} s to start, and {bench.budget.left:.0f} s are left"
-            )
-            continue
         try:
-            contestant = kind(bench.machine, bench.network, batches, precision)
-            checks[name] = _checked(bench, contestant, batch)
-            ready[name] = contestant
-            del contestant  # so that its memory is free once it is no longer ready
+            _check_time(bench, kind, batch * per_image.get(name, 0))
+            ready[name] = kind(bench.machine, bench.network, batches, precision)
+            checks[name] = _checked(bench, ready[name], batch)
         except Exception as error:  # whatever a library raises belongs on its row; the others go on
+            ready.pop(name, None)
             failed[name] = failure(error)
+        if name in failed:  # and what its error held is gone
             bench.machine.free_memory()
     found = _timed(bench, ready, failed)
     per_image |= {name: host.median / batch for name, (_, host) in found.items()}
@@ -103,6 +94,17 @@ def contest(bench: Bench, section: str, kinds: Kinds, batch: int, per_image: dic
     bench.machine.free_memory()
 
 
+def _check_time(bench: Bench, kind: Any, seconds: float) -> None:
+    """Raises Missing if there is too little time left for a contestant, of which a job will take so long."""
+    left, start = bench.budget.left, getattr(kind, "starts_within", 0)
+    if bench.budget.spent:
+        raise Missing("skipped: the time is over")
+    if seconds * (1 + bench.effort.least_slow) > AT_MOST * left:
+        raise Missing(f"skipped: would take more than {AT_MOST:g} of the {left:.0f} s that are left")
+    if start > left:
+        raise Missing(f"skipped: may take {start:g} s to start, and {left:.0f} s are left")
+
+
 def _timed(bench: Bench, ready: dict[str, Any], failed: dict[str, str]) -> dict[str, tuple[Times, Times]]:
     """Device and host times of all together; if that fails, of each alone, so that it is known who fails."""
     contenders = {name: Contender(c.clock, c.job, c.before) for name, c in ready.items()}
@@ -110,7 +112,7 @@ def _timed(bench: Bench, ready: dict[str, Any], failed: dict[str, str]) -> dict[
         return alternated(contenders, bench.effort)
     except Exception:
         bench.machine.free_memory()
-    found = {}
+    found: dict[str, tuple[Times, Times]] = {}
     for name, contender in contenders.items():
         try:
             found |= alternated({name: contender}, bench.effort)
@@ -129,9 +131,9 @@ def _row(
 ) -> Row:
     device, host = found[_key(type(contestant), contestant.precision)]
     own = [times.median for name, (times, _) in found.items() if name.startswith("minicam")]
-    precision = _ours(contestant.precision)
+    precision = minicams(contestant.precision)
     error, equal = check
-    notes = [_judged(error, precision), contestant.settings]
+    notes = [judged(error, precision), contestant.settings]
     notes += [
         f"upsampling by interpolation: {', '.join(names)}"
         for names in [getattr(contestant, "interpolates", [])]
@@ -181,15 +183,5 @@ def _groups(bench: Bench) -> Iterator[tuple[str, list[str]]]:
         yield theirs, [p for p in bench.precisions if PRECISIONS[p].torch == theirs]
 
 
-def _ours(precision: str) -> str:
-    """minicam's precision whose floor and bound are those of a contestant's."""
-    return {"fp32": "fast", "default": "tf32"}.get(precision, precision)
-
-
-def _key(kind: Callable[..., Any], precision: str) -> str:
-    return f"{kind.title}, {precision}"  # type: ignore[attr-defined]
-
-
-def _judged(error: float, precision: str) -> str:
-    bound = PRECISIONS[precision].bound
-    return "" if error <= bound else f"NOT COMPARABLE: its error is beyond {bound:g}"
+def _key(kind: Any, precision: str) -> str:
+    return f"{kind.title}, {precision}"

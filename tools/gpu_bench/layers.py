@@ -14,7 +14,7 @@ from gpu_bench import floors, torch_convolutions
 from gpu_bench.bench import Bench
 from gpu_bench.floors import Work
 from gpu_bench.launches import signature, timed_launch
-from gpu_bench.precision import PRECISIONS, set_torch
+from gpu_bench.precision import PRECISIONS, minicams, set_torch
 from gpu_bench.rows import Row, failure, row, tried
 from gpu_bench.timing import Times
 from gpu_bench.with_minicam import OnDevice
@@ -24,6 +24,9 @@ from minicam.fast.rewrite import ConvolutionStep, steps
 
 NEARLY, HARDLY_LESS = 0.7, 1.02
 """A launch multiplies a little more than its layers, as channels are padded to whole vectors, and never less."""
+
+
+GRADIENT = "gradient of "
 
 
 class Part(NamedTuple):
@@ -86,13 +89,10 @@ def torch_layers(bench: Bench, theirs: str, batch: int) -> Iterator[Row]:
                 known[sizes] = torch_convolutions.timed(machine, *sizes, bench.effort, bench.cache)
             times, memory_format = known[sizes]
             note = f"{memory_format}; {settings}"
-            return _row(bench, f"PyTorch: {part.name}", theirs, _ours(theirs), batch, times, [part], note)
+            return _row(bench, f"PyTorch: {part.name}", theirs, minicams(theirs), batch, times, [part], note)
 
         yield tried("layers", f"PyTorch: {part.name}", one, precision=theirs, batch=batch)
         machine.free_memory()
-
-
-GRADIENT = "gradient of "
 
 
 def parts(bench: Bench, batch: int) -> tuple[list[Part], list[Part]]:
@@ -151,8 +151,3 @@ def _row(
     rate = flop / times.median
     shown = f"{rate / 1e12:.1f} TFLOP/s; {note}" if flop else note
     return row("layers", name, precision, batch, times, floor=floor, note=shown, gflop=flop / 1e9, flops=rate)
-
-
-def _ours(theirs: str) -> str:
-    """minicam's precision with the same floors."""
-    return {"fp32": "fast"}.get(theirs, theirs)

@@ -24,6 +24,17 @@ products in TF32: the faster of the two is the floor of "fast". The bounds are t
 layers before may have fallen on the other side; a wrong kernel is off by far more."""
 
 
+def minicams(theirs: str) -> str:
+    """minicam's precision whose floor and bound are those of PyTorch's."""
+    return {"fp32": "fast", "default": "tf32"}.get(theirs, theirs)
+
+
+def judged(error: float, precision: str) -> str:
+    """What there is to say about the relative error of maps in one of minicam's precisions."""
+    bound = PRECISIONS[precision].bound
+    return "" if error <= bound else f"NOT COMPARABLE: its error is beyond {bound:g}"
+
+
 def set_torch(torch: Any, precision: str) -> str:
     """Tell PyTorch: TF32 on for "tf32", off for "fp32" and "fp16"; "default": as it comes. Returns its settings."""
     matmul, conv = {"tf32": (True, True), "default": (False, True)}.get(precision, (False, False))
