@@ -8,7 +8,11 @@ from test_fast import BOUND, DEEPLAB, FEATURES, branches, error, image, normal, 
 from minicam.cuda.engine import CudaGraph, arithmetic_of
 from minicam.errors import DeviceError
 from minicam.graph import Values
+from minicam.images import read_image
+from minicam.network import Network
 from minicam.ops import Conv, ConvTranspose, Crop, MaxPool, Relu, Softmax
+from minicam.resizing import imresize
+from minicam.store import load
 from minicam.zoo.builder import Builder
 
 THIN = thinned(DEEPLAB)
@@ -209,3 +213,23 @@ def test_the_arithmetic_depends_on_the_device(precision, capability, expected):
 def test_a_device_without_the_tensor_cores():
     with pytest.raises(DeviceError, match=r"'tf32' needs a GPU of compute capability 8\.0 or later; this one has 7\.5"):
         arithmetic_of("tf32", 75)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "bound"), [("fast", 3e-6), ("tf32", 3e-3), ("fp16", 3e-3)])
+def test_the_bundled_network(gpu, precision, bound):
+    """With all its channels and its weights, in which the errors that docs/gpu.md states were measured."""
+    net = load(device="cpu", precision="exact")
+    picture = imresize(read_image("examples/street.png"), (64, 96))
+    x, wrt = np.moveaxis(picture, -1, 0)[None], list(FEATURES)
+    keep = sorted({"softmax-out", *wrt, *net.graph.reads(["softmax-out"], wrt)})
+    exact = net.forward(x.astype(float), keep)
+    seed = np.zeros((2, 11, 64, 96), np.float32)
+    seed[0, 3] = seed[1, 8] = 1
+    gradients = net.backward(exact, {"softmax-out": seed}, wrt)
+    parameters = net.parameters(np.float32)
+    on_gpu = Network(net.graph, parameters, net.classes, net.colors, device="gpu", precision=precision)
+    values = on_gpu.forward(x, keep)
+    assert {name: e for name in keep if not (e := error(values[name].get(), exact[name])) < bound} == {}
+    found = on_gpu.backward(on(gpu, exact), {"softmax-out": seed}, wrt)
+    assert {name: e for name in wrt if not (e := error(found[name].get(), gradients[name])) < bound} == {}
