@@ -260,7 +260,7 @@ def test_what_the_callers_iterable_raises_gets_through(error):
 def test_reading_in_threads_leaves_the_filters_of_warnings_as_they_were(folder):
     before = list(warnings.filters)
     for _ in range(5):
-        list(mc.segment_all(NET, [folder / "b.png", folder / "a.jpg"] * 8, batch=8))
+        assert len(list(ahead(mc.read_image, [folder / "b.png"] * 100, depth=50, threads=8))) == 100
         assert warnings.filters == before
 
 
