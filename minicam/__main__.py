@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(verify, "check a weight file: structure, digests, its own stored example")
     sub.add_argument("weights", metavar="WEIGHTS")
+    _device_option(sub)
 
     sub = command(bench, "time the example's job on this machine, beside what is installed of other libraries")
     sub.add_argument("--repeat", type=int, default=5, help="runs to take the median of (default: 5)")
@@ -115,6 +116,10 @@ def _image_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="default: the bundled CamVid network")
+    _device_option(parser)
+
+
+def _device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
 
 

@@ -49,14 +49,15 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `verify` found: counts, the size of the file, and the largest relative difference from the file's own
-    example (None where it has none)."""
+    """What `verify` found: counts, the size of the file, the largest relative difference from the file's own example
+    (None where it has none), and the device that computed that."""
 
     path: str
     layers: int
     parameters: int
     bytes: int
     check: float | None
+    device: str
 
 
 def load(
@@ -76,14 +77,15 @@ def load(
 
 
 def verify(path: str | os.PathLike[str] | None = None, device: str = "auto", max_bytes: int = 2 * 2**30) -> Report:
-    """Load a file with all its rules, and compute its own example in float32. Errors as for `load`; ModelFileError
-    where a layer differs from the example by more than the stored tolerance."""
+    """Load a file with all its rules, and compute its own example in float32 on that device, which checks the device
+    as well. Errors as for `load`; ModelFileError where a layer differs from the example by more than the stored
+    tolerance."""
     path = _located(path)
     network, example = _read(path, max_bytes, device=device)
     with naming(path, "checked"):
         difference = None if example is None else _difference(network, example)
     parameters = sum(math.prod(s) for shapes in network.graph.parameter_shapes.values() for s in shapes.values())
-    return Report(str(path), len(network.layers), parameters, path.stat().st_size, difference)
+    return Report(str(path), len(network.layers), parameters, path.stat().st_size, difference, network.device_name)
 
 
 def save(

@@ -140,3 +140,10 @@ def test_errors_name_the_layer_before_anything_runs(gpu, both):
         mc.explain(both[1], picture(), TARGETS, ["dec_relu5"])
     with pytest.raises(LayerError, match="'image' was given an array of shape"):
         both[1].forward(np.zeros((1, 4, 32, 48), np.uint8))
+
+
+def test_a_file_is_verified_on_the_gpu(gpu):
+    """A network of other ops than the street's; what its file holds was computed by the plain definitions."""
+    report = mc.verify("weights/digits.h5", device="gpu")
+    assert report.device == Network(GRAPH, random_parameters(GRAPH), device="gpu").device_name
+    assert 0 < report.check < 1e-5

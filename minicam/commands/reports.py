@@ -24,11 +24,15 @@ def verify(options: argparse.Namespace) -> int:
 
     import minicam as mc
 
-    report = mc.verify(options.weights)
+    report = mc.verify(options.weights, options.device)
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
         return DONE
-    example = "no example" if report.check is None else f"its own example agrees to {report.check:.1e} of the peak"
+    example = (
+        "no example"
+        if report.check is None
+        else f"its own example agrees to {report.check:.1e} of the peak on the {report.device}"
+    )
     size = f"{report.layers} layers, {report.parameters:,} parameters, {report.bytes / 1e6:.1f} MB"
     print(f"{report.path}: sound: {size}; {example}")
     return DONE
