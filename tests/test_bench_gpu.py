@@ -154,7 +154,7 @@ def test_one_who_fails_while_timed_is_named_and_the_others_go_on(monkeypatch):
         title, starts_within = "slow", math.inf
 
     bench = a_bench(Machine(rehearsal=True))
-    right = np.stack([answer.scores for answer in bench.inputs.expected(1, 2)])
+    right = np.stack([bench.inputs.expected(1, k).scores for k in range(2)])
     rows = list(job.contest(bench, "forward", [(Good, "tf32"), (Bad, "tf32"), (Slow, "tf32")], 2, {}))
     good, bad, slow = rows
     assert (good["runs"], good["error"], good["labels_equal"]) == (1, 0, 1)
@@ -162,6 +162,18 @@ def test_one_who_fails_while_timed_is_named_and_the_others_go_on(monkeypatch):
     assert slow["note"].startswith("skipped: may take inf s to start")
     again = list(job.contest(bench, "job", [(Good, "tf32")], 2, {"good, tf32": 1e9}))
     assert again[0]["note"] == "skipped: would take more than 0.125 of the 3600 s that are left"
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 5])
+def test_a_wrong_image_of_a_large_batch_is_noticed(wrong):
+    """The first and the last two are compared; that a kernel spoils one in the middle alone is unlikely."""
+    bench = a_bench(Machine(rehearsal=True))
+    right = [bench.inputs.expected(1, k) for k in range(6)]
+    answers = [Answer(None, r.labels, r.maps + (k == wrong)) for k, r in enumerate(right)]
+    contestant = SimpleNamespace(before=lambda: None, job=lambda i: None, answers=lambda: answers)
+    error, equal = job._checked(bench, contestant, 6)
+    assert equal == 1
+    assert (error > 0) == (wrong != 3)
 
 
 def a_bench(machine, **options):
@@ -326,9 +338,8 @@ def test_answers_are_compared_by_their_worst():
 def test_batches_rotate_with_their_answers():
     inputs = drawn_inputs(little_network(), SPACE, 3)
     assert len({image.tobytes() for image in inputs.images}) == len(inputs.images)
-    batch, expected = inputs.batch(3, 2), inputs.expected(3, 2)
-    np.testing.assert_array_equal(batch[1], inputs.images[0])
-    assert expected[1] is inputs.answers[0]
+    np.testing.assert_array_equal(inputs.batch(3, 2)[1], inputs.images[0])
+    assert inputs.expected(3, 1) is inputs.answers[0]
     for answer in inputs.answers:
         assert answer.maps.any(axis=(1, 2, 3)).all()  # there is something to compare at every layer
 

@@ -24,11 +24,15 @@ class Inputs:
 
     def batch(self, i: int, samples: int) -> np.ndarray:
         """The i-th batch, (samples, H, W, 3)."""
-        return np.stack([self.images[(i + k) % len(self.images)] for k in range(samples)])
+        return np.stack([self.images[self.place(i, k)] for k in range(samples)])
 
-    def expected(self, i: int, samples: int) -> list[Answer]:
-        """What is right for it, image by image."""
-        return [self.answers[(i + k) % len(self.images)] for k in range(samples)]
+    def place(self, i: int, k: int) -> int:
+        """Which picture is the k-th image of the i-th batch."""
+        return (i + k) % len(self.images)
+
+    def expected(self, i: int, k: int) -> Answer:
+        """What is right for that image."""
+        return self.answers[self.place(i, k)]
 
 
 def drawn(space: tuple[int, int], random: np.random.Generator) -> np.ndarray:

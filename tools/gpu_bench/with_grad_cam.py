@@ -62,7 +62,6 @@ class GradCam(AsDocumented):
     def answers(self) -> list[Answer]:
         return self._answers
 
-    def expected_of(self, inputs: Inputs, i: int, samples: int) -> list[Answer]:
+    def right(self, inputs: Inputs, i: int, k: int) -> Answer:
         """Its maps are scaled to 0 ... 1 and upsampled bilinearly: what is right is treated likewise."""
-        order = [(i + k) % len(inputs.images) for k in range(samples)]
-        return [self.expected(inputs.answers[k], inputs.raw[k]) for k in order]
+        return self.expected(inputs.expected(i, k), inputs.raw[inputs.place(i, k)])
