@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib import resources
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from nvrtc import (
 
 from minicam.cuda.buffers import FeatureMaps, Launch, Place
 from minicam.cuda.engine import TENSOR_CORES, CudaGraph
+from minicam.cuda.job import Job
 from minicam.cuda.kernels import source
 from minicam.cuda.tiles import TILES, kernel
 from minicam.zoo import deeplabv3plus_resnet18, initial_parameters, squeezenet1_1, unet
@@ -209,7 +210,8 @@ class Recorder(CudaGraph):
         return self._module.ndarray(shape, dtype, self._memory.data, strides)
 
     def _run(self, key, plan, contents, given):
-        made = plan()
+        self._plans[key] = made = plan()
+        self._last = SimpleNamespace(block=lambda: None)
         self.launches += made.launches
         return {name: self._left(value) for name, value in made.left.items()}
 
@@ -221,10 +223,11 @@ class Recorder(CudaGraph):
 
 
 def record(recorder: Recorder, samples: int, layers: tuple[str, ...]) -> list[Launch]:
-    """The launches for labels, gradients, maps."""
+    """The launches for labels, gradients, maps: step by step, and all as one plan."""
     graph, (name, shape) = recorder.graph, next(iter(recorder.graph.inputs.items()))
     output = graph.outputs[0]
-    values = recorder.forward({name: recorder.array((samples, *shape))}, [output, *layers])
+    x = recorder.array((samples, *shape))
+    values = recorder.forward({name: x}, [output, *layers])
     _, *sizes = values[output].shape
     seed_shape = max(samples, 2), *sizes  # of two targets in one image, or of one in each
     for seed in (recorder.array(seed_shape), recorder.array(seed_shape, (4 * sizes[0], 4, 0, 0))):
@@ -232,8 +235,11 @@ def record(recorder: Recorder, samples: int, layers: tuple[str, ...]) -> list[La
         weights = recorder.channel_sums(values, {output: seed}, layers)
     for layer in layers:
         recorder.resize(recorder.weighted_sum(weights[layer], values[layer][0]), shape[1:])
-    if sizes[0] <= MOST_LABELS:
+    labelled = output if sizes[0] <= MOST_LABELS else None
+    if labelled:
         recorder.labels(values[output])
+    job = Job(output, layers, labelled, 2, shape[1:], "bicubic", mean=True)
+    recorder.job(x, np.ones((2, sizes[0]), np.float32), job)
     return recorder.launches
 
 
