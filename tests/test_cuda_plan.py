@@ -41,9 +41,7 @@ def case(request):
 
 def test_a_convolution_is_a_sum_over_taps(case):
     window, _, weight, x, y = case
-    found = gathered(
-        x.transpose(0, 2, 3, 1), forward_taps(window), forward_weight(weight), window.stride, *y.shape[2:]
-    )
+    found = gathered(x.transpose(0, 2, 3, 1), forward_taps(window), forward_weight(weight), window.stride, *y.shape[2:])
     np.testing.assert_allclose(found.transpose(0, 3, 1, 2), y, atol=1e-12)
 
 
