@@ -233,3 +233,20 @@ def test_the_bundled_network(gpu, precision, bound):
     assert {name: e for name in keep if not (e := error(values[name].get(), exact[name])) < bound} == {}
     found = on_gpu.backward(on(gpu, exact), {"softmax-out": seed}, wrt)
     assert {name: e for name in wrt if not (e := error(found[name].get(), gradients[name])) < bound} == {}
+
+
+def test_memory_of_other_plans_is_taken_before_giving_up(gpu):
+    engine = engine_of(gpu, THIN)
+    x = gpu.asarray(image(1, 16, 16))
+    expected = engine.forward({"image": x}, ["softmax-out"])["softmax-out"].get()
+    pool = gpu.get_default_memory_pool()
+    others = engine.bytes
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + others // 2)
+    try:
+        found = engine.forward({"image": x}, ["dec_relu4"])  # needs more than what is left, and less than all
+        assert found["dec_relu4"].shape == (1, 16, 4, 4)
+        assert engine.bytes < 2 * others
+    finally:
+        pool.set_limit(size=0)
+    np.testing.assert_array_equal(engine.forward({"image": x}, ["softmax-out"])["softmax-out"].get(), expected)

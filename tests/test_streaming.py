@@ -540,3 +540,23 @@ def test_evaluate_takes_batches(folder, capsys, tmp_path):
     ]
     assert reports[0] == reports[1]
     assert [frame["device"] for frame in reports[0]["frames"]] == ["cpu", "cpu"]
+
+
+def test_what_earlier_results_hold_makes_room_before_an_image_is_given_up(gpu, monkeypatch):
+    """The activations of results that nobody has looked at lie on the device until it runs out of memory."""
+    net, classes = segmenter(device="gpu"), ["Car", "Sky"]
+    earlier = mc.explain(net, IMAGES[0], classes)
+    expected = mc.explain(segmenter(), IMAGES[0], classes)
+    attempts = []
+    job = net.explained
+
+    def once_short(*args, **options):
+        attempts.append(len(attempts))
+        if len(attempts) == 1:
+            raise mc.DeviceMemoryError("short")
+        return job(*args, **options)
+
+    monkeypatch.setattr(net, "explained", once_short)
+    assert_alike(mc.explain(net, IMAGES[0], classes), expected, 2e-5)
+    assert len(attempts) == 2
+    assert_alike(earlier, expected, 2e-5)

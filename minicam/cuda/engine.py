@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicam.backend import Array
+from minicam.backend import Array, is_out_of_memory
 from minicam.cuda.backward import Backward
 from minicam.cuda.bound import Bound, Constants
 from minicam.cuda.buffers import Buffer, FeatureMaps, Place
@@ -24,8 +24,8 @@ from minicam.fast.shapes import Shapes, shapes_from
 from minicam.graph import Graph, Node, Parameters, Values, check_seeds, read_by
 from minicam.resizing import imresize, resize_weights
 
-MOST_BOUND = 16
-"""Plans that keep their memory, the last ones used."""
+MOST_PLANS, MOST_BOUND = 64, 64
+"""How many plans are remembered, and how many of them, the last ones used, keep their memory."""
 TENSOR_CORES = 80
 """The least compute capability with the tensor cores that the kernels use."""
 FAST_TENSOR_CORES = (80, 90, 100, 103)
@@ -77,7 +77,7 @@ class CudaGraph:
         self._constants = Constants(module)
         self._plans: dict[Hashable, Plan] = {}
         self._bound: OrderedDict[Hashable, list[Bound]] = OrderedDict()
-        self._last: Bound
+        self._last: Bound | None = None
         self._turn = threading.RLock()
 
     def forward(self, feeds: Mapping[str, Array], keep: Iterable[str]) -> Values:
@@ -125,8 +125,9 @@ class CudaGraph:
         key = "job", job, tuple(x.shape)
         with self._turn:
             arrays = self._run(key, plan, {**feeds, "signs": self._module.asarray(signs, np.float32)}, {})
-            block = self._last.block()
-        return Explained(job, self._plans[key], len(x), block, {layer: arrays[layer] for layer in job.layers})
+            assert self._last is not None
+            done, block = self._last.plan, self._last.block()
+        return Explained(job, done, len(x), block, {layer: arrays[layer] for layer in job.layers})
 
     def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
         """work(item) for every item."""
@@ -175,6 +176,7 @@ class CudaGraph:
         """Give back the device memory of all plans; what has been handed out stays."""
         with self._turn:
             self._bound.clear()
+            self._last = None
             self._module.get_default_memory_pool().free_all_blocks()
 
     @property
@@ -224,18 +226,29 @@ class CudaGraph:
         """Run a plan, made where there is none of that key yet, in memory that nobody holds."""
         with self._turn:
             if key not in self._plans:
+                if len(self._plans) >= MOST_PLANS:
+                    self._plans.clear()
                 self._plans[key] = plan()
             place = key, tuple((name, array.data.ptr) for name, array in given.items())
-            some = self._bound.setdefault(place, [])
-            self._bound.move_to_end(place)
-            bound = next((bound for bound in some if bound.free), None)
+            bound = next((bound for bound in self._bound.get(place, []) if bound.free), None)
             if bound is None:
-                bound = Bound(self._plans[key], given, self._module, self._kernels, self._constants)
-                some.append(bound)
+                bound = self._with_memory(self._plans[key], given)
+                self._bound.setdefault(place, []).append(bound)
+            self._bound.move_to_end(place)
             while len(self._bound) > MOST_BOUND:
                 self._bound.popitem(last=False)
             self._last = bound
             return bound.run(contents)
+
+    def _with_memory(self, plan: Plan, given: Mapping[str, Array]) -> Bound:
+        """A plan with memory of its own: that of all others, where the device has no more."""
+        try:
+            return Bound(plan, given, self._module, self._kernels, self._constants)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self.free()
+        return Bound(plan, given, self._module, self._kernels, self._constants)
 
 
 def _as_maps(array: Array) -> FeatureMaps | None:

@@ -40,7 +40,7 @@ class Outcome:
         return self.value
 
 
-Begun = list[Callable[[], Outcome]]
+Begun = list[partial[Outcome]]
 
 
 class Batches:
@@ -95,17 +95,16 @@ class Batches:
             return self._on(net, group)
         except Exception as error:
             memory = isinstance(error, DeviceMemoryError) or is_out_of_memory(error)
-            fallback = net.fallback if memory and len(group) == 1 else None
-            if len(group) == 1 and fallback is None:
-                return [partial(Outcome, group[0].given, error=_memory_error(error, group[0]) if memory else error)]
+            if len(group) == 1 and not memory:
+                return [partial(Outcome, group[0].given, error=error)]
             said = str(error)
         # From here on the error is gone, and with it the arrays that its traceback held.
         if not memory:
             return [begun for sample in group for begun in self._begun([sample], net)]
-        self._make_room()
-        if fallback is not None:
-            log.warning("out of device memory, computed on the CPU instead: %s", said)
-            return self._begun(group, fallback)
+        if self._make_room():
+            return self._begun(group, net)
+        if len(group) == 1:
+            return self._elsewhere(group, net.fallback, said)
         half = -(len(group) // -2)
         self.size = min(self.size, half)
         log.warning("out of device memory with %d images together, going on with %d: %s", len(group), half, said)
@@ -114,9 +113,18 @@ class Batches:
             parts += _settled(self._begun(group[len(parts) :][: self.size], net))
         return parts
 
+    def _elsewhere(self, group: list[Sample], fallback: Network | None, said: str) -> Begun:
+        """What becomes of a single sample that does not fit, which is what was said."""
+        if fallback is not None:
+            log.warning("out of device memory, computed on the CPU instead: %s", said)
+            return self._begun(group, fallback)
+        shape = group[0].x.shape[1:]
+        error = DeviceMemoryError(f"the GPU's memory does not hold what one input of shape {shape} takes: {said}")
+        return [partial(Outcome, group[0].given, error=error)]
+
     def _on(self, net: Network, group: list[Sample]) -> Begun:
+        Kept.detach_all()
         if self._transfers is not None and net is self._net:
-            Kept.detach_all()
             x, fetch = self._transfers.upload([sample.x for sample in group]), self._transfers.download
         else:
             x, fetch = together(group), _fetch
@@ -124,12 +132,13 @@ class Batches:
         device = net.device_name
         return [partial(_finished, sample, finish, device) for sample, finish in zip(group, finishes, strict=True)]
 
-    def _make_room(self) -> None:
-        """Bring what the device still holds of earlier results into main memory."""
+    def _make_room(self) -> bool:
+        """Bring what the device still holds of earlier results into main memory. Returns whether it held any."""
+        held = any(finish.func is not _itself for begun in self._waiting for finish in begun)
         self._waiting = deque([_settled(begun) for begun in self._waiting])
         if self._transfers is not None:
             self._transfers.settle()
-        Kept.bring_all()
+        return Kept.bring_all() or held
 
 
 def _finished(sample: Sample, finish: Callable[[], Any], device: str) -> Outcome:
@@ -151,10 +160,3 @@ def _fetch(array: Array) -> Callable[[int], np.ndarray]:
 
 def _alike(one: Sample, other: Sample) -> bool:
     return (one.x.shape, one.x.dtype, one.space) == (other.x.shape, other.x.dtype, other.space)
-
-
-def _memory_error(error: Exception, sample: Sample) -> DeviceMemoryError:
-    """One without a traceback, which holds arrays of the device."""
-    return DeviceMemoryError(
-        f"the GPU's memory does not hold what one input of shape {sample.x.shape[1:]} takes: {error}"
-    )

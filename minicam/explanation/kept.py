@@ -25,10 +25,12 @@ class Kept:
         return self._array
 
     @classmethod
-    def bring_all(cls) -> None:
-        """Bring all that there are into main memory."""
-        for kept in list(cls._elsewhere):
+    def bring_all(cls) -> bool:
+        """Bring all that there are into main memory. Returns whether there were any."""
+        there = list(cls._elsewhere)
+        for kept in there:
             kept.numpy()
+        return bool(there)
 
     @classmethod
     def detach_all(cls) -> None:
