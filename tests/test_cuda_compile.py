@@ -28,7 +28,7 @@ from minicam.cuda.buffers import FeatureMaps, Launch, Place
 from minicam.cuda.engine import TENSOR_CORES, CudaGraph
 from minicam.cuda.job import Job
 from minicam.cuda.kernels import source
-from minicam.cuda.tiles import TILES, kernel
+from minicam.cuda.tiles import TILES, kernel, shared_bytes
 from minicam.zoo import deeplabv3plus_resnet18, initial_parameters, squeezenet1_1, unet
 
 SHARED = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 120: 99}
@@ -138,6 +138,15 @@ def test_tensor_cores_multiply(nvrtc: None, arithmetic: str) -> None:
     assert ("cvt.rna.tf32.f32" in ptx) == (arithmetic != "float16")
 
 
+@pytest.mark.parametrize("arithmetic", TILES)
+def test_every_tile_fits_into_shared_memory(arithmetic: str) -> None:
+    """On every architecture that has its kernel, so that the choice of tiles need not look at it."""
+    for tile in TILES[arithmetic]:
+        least = KERNELS[kernel("correlate", tile, arithmetic)]
+        most = min(size for architecture, size in SHARED.items() if architecture >= least)
+        assert shared_bytes(tile, arithmetic) <= most << 10, tile
+
+
 STACK = "float a[99]; for (int i = 0; i < 99; ++i) a[i * n % 99] = x[i]; x[0] = a[n];"
 SPILLS = """float a[200];
 #pragma unroll
@@ -211,7 +220,7 @@ class Recorder(CudaGraph):
 
     def _run(self, key, plan, contents, given):
         self._plans[key] = made = plan()
-        self._last = SimpleNamespace(block=lambda: None)
+        self._last = SimpleNamespace(plan=made, block=lambda: None)
         self.launches += made.launches
         return {name: self._left(value) for name, value in made.left.items()}
 
