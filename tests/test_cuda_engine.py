@@ -250,3 +250,12 @@ def test_memory_of_other_plans_is_taken_before_giving_up(gpu):
     finally:
         pool.set_limit(size=0)
     np.testing.assert_array_equal(engine.forward({"image": x}, ["softmax-out"])["softmax-out"].get(), expected)
+
+
+def test_a_kernel_that_cannot_be_compiled(gpu, monkeypatch):
+    monkeypatch.setattr("minicam.cuda.kernels.source", lambda name: "this is no kernel")
+    said = (
+        r"the kernel to_channels_last of layout.cu cannot be compiled .*'exact' needs no kernels of ours\. kernels\.cu"
+    )
+    with pytest.raises(DeviceError, match=said):
+        engine_of(gpu, THIN).forward({"image": gpu.asarray(image(1, 16, 16))}, ["softmax-out"])

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from minicam.cuda.buffers import Kernel
+from minicam.errors import DeviceError
 
 OPTIONS = ("-std=c++17",)
 STATIC_SHARED = 48 << 10
@@ -37,14 +38,26 @@ class Kernels:
         self._functions: dict[tuple[Kernel, int], Any] = {}
 
     def function(self, kernel: Kernel, shared: int = 0) -> Any:
-        """What launches the kernel with that much shared memory: call with (grid, block, arguments, shared_mem=)."""
+        """What launches the kernel with that much shared memory: call with (grid, block, arguments, shared_mem=).
+
+        Raises DeviceError where it cannot be compiled or loaded.
+        """
         key = kernel, shared
         if key not in self._functions:
-            unit = kernel.source, options(kernel)
-            if unit not in self._modules:
-                self._modules[unit] = self._module.RawModule(code=source(kernel.source), options=unit[1])
-            function = self._modules[unit].get_function(kernel.name)
-            if shared > STATIC_SHARED:
-                function.max_dynamic_shared_size_bytes = shared
-            self._functions[key] = function
+            try:
+                self._functions[key] = self._compiled(kernel, shared)
+            except Exception as error:  # CuPy raises its own classes, which cannot be named without importing it
+                raise DeviceError(
+                    f"the kernel {kernel.name} of {kernel.source}.cu cannot be compiled or loaded for this GPU; "
+                    f"precision='exact' needs no kernels of ours. {error}"
+                ) from error
         return self._functions[key]
+
+    def _compiled(self, kernel: Kernel, shared: int) -> Any:
+        unit = kernel.source, options(kernel)
+        if unit not in self._modules:
+            self._modules[unit] = self._module.RawModule(code=source(kernel.source), options=unit[1])
+        function = self._modules[unit].get_function(kernel.name)
+        if shared > STATIC_SHARED:
+            function.max_dynamic_shared_size_bytes = shared
+        return function
