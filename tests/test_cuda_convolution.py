@@ -21,7 +21,7 @@ from minicam.errors import LayerError
 ARITHMETICS = tuple(tiles.TILES)
 BOUNDS = {"float32": 1e-6, "3xtf32": 1e-6, "tf32": 1e-3, "float16": 1e-3}
 """Of the largest error, relative to the largest result."""
-PROCESSORS = 132
+PROCESSORS = tiles.Processors(132, 233472)
 EVERY_TILE = [(arithmetic, i) for arithmetic in ARITHMETICS for i in range(len(tiles.TILES[arithmetic]))]
 
 
@@ -258,10 +258,18 @@ def test_processors_are_filled() -> None:
     for arithmetic in ARITHMETICS:
         deep = tiles.choose(45 * 60, 256, 9 * 256, 1, arithmetic, PROCESSORS)
         blocks = -(2700 // -deep.tile.rows) * -(256 // -deep.tile.columns) * deep.splits
-        assert blocks > PROCESSORS * 0.6
+        assert blocks > PROCESSORS.number * 0.6
         wide = tiles.choose(16 * 180 * 240, 256, 9 * 256, 1, arithmetic, PROCESSORS)
         assert wide.splits == 1
         assert wide.tile == tiles.TILES[arithmetic][0]
+
+
+def test_blocks_that_shared_memory_keeps_apart_cannot_hide_each_others_waiting() -> None:
+    """Two blocks of 64 KiB fit a processor of an H100, one fits those of compute capability 8.6."""
+    small = tiles.Processors(132, 100 << 10)
+    tiling = tiles.Tiling(tiles.TILES["tf32"][1], 1, 144)
+    costs = [tiles._cycles(tiling, 43200, 256, 1, "tf32", processors) for processors in (PROCESSORS, small)]
+    assert costs[0] < costs[1]
 
 
 def test_shared_memory_suffices_on_every_gpu() -> None:

@@ -18,6 +18,7 @@ from minicam.cuda.pooling import max_pool, max_pool_adjoint
 from minicam.cuda.softmax import softmax_adjoint
 from minicam.cuda.sums import product, rectangle_sums
 from minicam.cuda.taps import covered, phases
+from minicam.cuda.tiles import Processors
 from minicam.cuda.upsampling import upsample_adjoint
 from minicam.cuda.weights import Weights
 from minicam.fast.prepared import plane_window
@@ -64,7 +65,7 @@ class Backward(Planner):
         targets: int,
         weights: Weights,
         arithmetic: str,
-        processors: int,
+        processors: Processors,
         means_only: bool,
     ):
         super().__init__()

@@ -58,7 +58,12 @@ class Branch:
 
 
 def correlate(
-    x: FeatureMaps, branches: Sequence[Branch], step: tuple[int, int], rectify: bool, arithmetic: str, processors: int
+    x: FeatureMaps,
+    branches: Sequence[Branch],
+    step: tuple[int, int],
+    rectify: bool,
+    arithmetic: str,
+    processors: tiles.Processors,
 ) -> list[Launch]:
     """The launches that compute all branches from x. Branches of equal shapes share a launch.
 
@@ -78,7 +83,12 @@ def correlate(
 
 
 def _correlation(
-    x: FeatureMaps, group: Sequence[Branch], step: tuple[int, int], rectify: bool, arithmetic: str, processors: int
+    x: FeatureMaps,
+    group: Sequence[Branch],
+    step: tuple[int, int],
+    rectify: bool,
+    arithmetic: str,
+    processors: tiles.Processors,
 ) -> list[Launch]:
     first, y, count = group[0].weight, group[0].y, len(group)
     products = first.taps * padded(first.channels, x.dtype)

@@ -18,6 +18,7 @@ from minicam.cuda.kernels import Kernels
 from minicam.cuda.maps import resize, weighted_sum
 from minicam.cuda.plan import Plan, Value
 from minicam.cuda.softmax import largest_channel
+from minicam.cuda.tiles import Processors
 from minicam.cuda.weights import Weights
 from minicam.errors import DeviceError
 from minicam.fast.shapes import Shapes, shapes_from
@@ -71,7 +72,9 @@ class CudaGraph:
         self._module = module
         device = module.cuda.Device()
         self._arithmetic = arithmetic_of(precision, int(device.compute_capability))
-        self._processors = int(device.attributes["MultiProcessorCount"])
+        self._processors = Processors(
+            int(device.attributes["MultiProcessorCount"]), int(device.attributes["MaxSharedMemoryPerMultiprocessor"])
+        )
         self._weights = Weights(parameters, self._arithmetic.forward, self._arithmetic.backward)
         self._kernels = Kernels(module)
         self._constants = Constants(module)

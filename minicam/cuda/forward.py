@@ -11,6 +11,7 @@ from minicam.cuda.plan import Plan, Value
 from minicam.cuda.planner import Planner, Shapes, cropping, like
 from minicam.cuda.pooling import max_pool
 from minicam.cuda.softmax import MOST_CHANNELS, softmax, upsample_softmax
+from minicam.cuda.tiles import Processors
 from minicam.cuda.upsampling import upsample
 from minicam.cuda.weights import Weights
 from minicam.fast.prepared import plane_window
@@ -34,7 +35,7 @@ class Forward(Planner):
         shapes: Shapes,
         samples: int,
         arithmetic: str,
-        processors: int,
+        processors: Processors,
     ):
         super().__init__()
         self._graph, self._weights, self._shapes, self._samples = graph, weights, shapes, samples

@@ -7,6 +7,7 @@ same GPU.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minicam.cuda.buffers import Kernel, blocks_of
 from minicam.errors import LayerError
@@ -67,8 +68,17 @@ HALF_SPEED_WARPS = 2
 """With so many warps at work, a processor is busy half of the time."""
 OPERANDS = 8
 """Reading a row or a column of a warp's share from shared memory takes as long as so many of its products."""
+RESERVED = 1024
+"""Bytes of shared memory that CUDA takes for each block."""
 MOST_SPLITS, FEW_TURNS = 16, 2
 """Sums are split where there are at most so many blocks for each processor: what is left over at the end matters."""
+
+
+class Processors(NamedTuple):
+    """Of a device: how many there are, and the bytes of shared memory of each."""
+
+    number: int
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,9 @@ class Tiling:
     chunks: int
 
 
-def choose(positions: int, filters: int, reduction: int, branches: int, arithmetic: str, processors: int) -> Tiling:
+def choose(
+    positions: int, filters: int, reduction: int, branches: int, arithmetic: str, processors: Processors
+) -> Tiling:
     """The tiling of least modelled cost.
 
     reduction: products in one sum. Raises LayerError for an arithmetic that there is no kernel for.
@@ -90,7 +102,7 @@ def choose(positions: int, filters: int, reduction: int, branches: int, arithmet
     tilings = []
     for tile in TILES[arithmetic]:
         chunks = blocks_of(reduction, tile.depth)
-        few = _blocks(tile, positions, filters) * branches <= FEW_TURNS * processors
+        few = _blocks(tile, positions, filters) * branches <= FEW_TURNS * processors.number
         for parts in range(1, min(MOST_SPLITS, chunks) + 1 if few else 2):
             each = blocks_of(chunks, parts)
             tilings.append(Tiling(tile, blocks_of(chunks, each), each))
@@ -101,22 +113,25 @@ def _blocks(tile: Tile, positions: int, filters: int) -> int:
     return blocks_of(positions, tile.rows) * blocks_of(filters, tile.columns)
 
 
-def _cycles(tiling: Tiling, positions: int, filters: int, branches: int, arithmetic: str, processors: int) -> float:
+def _cycles(
+    tiling: Tiling, positions: int, filters: int, branches: int, arithmetic: str, processors: Processors
+) -> float:
     """What the model expects of a tiling. Of equal ones the first wins, which has the larger tile and fewer splits."""
     tile = tiling.tile
     blocks = _blocks(tile, positions, filters) * branches * tiling.splits
-    turns = blocks_of(blocks, processors)
-    warps = tile.warps * min(turns, tile.resident)
+    turns = blocks_of(blocks, processors.number)
+    resident = min(tile.resident, max(1, processors.shared // (shared_bytes(tile, arithmetic) + RESERVED)))
+    warps = tile.warps * min(turns, resident)
     size = 2 if arithmetic == "float16" else 4
     products = tile.rows * tile.columns * tile.depth / RATES[arithmetic]
     products *= 1 + OPERANDS / tile.warp_rows + OPERANDS / tile.warp_columns
     products *= 1 + HALF_SPEED_WARPS / warps
     copies = (tile.rows + tile.columns * parts_of(arithmetic)) * tile.depth * size / BYTES
-    cycles = turns * tiling.chunks * max(products, copies) + blocks_of(turns, tile.resident) * BLOCK_CYCLES
+    cycles = turns * tiling.chunks * max(products, copies) + blocks_of(turns, resident) * BLOCK_CYCLES
     if tiling.splits == 1:
         return cycles
     written_and_read = 2 * 4 * positions * filters * branches * tiling.splits
-    return cycles + LAUNCH_CYCLES + written_and_read / (BYTES * processors)
+    return cycles + LAUNCH_CYCLES + written_and_read / (BYTES * processors.number)
 
 
 def parts_of(arithmetic: str) -> int:

@@ -22,6 +22,7 @@ PROPERTIES = {
     "multiProcessorCount": 132,
     "totalGlobalMem": 2**30,
     "sharedMemPerBlockOptin": 232448,
+    "sharedMemPerMultiprocessor": 233472,
 }
 
 
@@ -74,6 +75,7 @@ class Device:
         return {
             "MultiProcessorCount": runtime.properties["multiProcessorCount"],
             "MaxSharedMemoryPerBlockOptin": runtime.properties["sharedMemPerBlockOptin"],
+            "MaxSharedMemoryPerMultiprocessor": runtime.properties["sharedMemPerMultiprocessor"],
         }
 
     @property
