@@ -2,6 +2,6 @@
 precision asked for, by our own CUDA kernels. It needs the folder `fast`, which says how a graph becomes fewer steps.
 
 In reading order: buffers (what a plan is made of), the kernels with the launches of each (layout, convolution, pooling,
-upsampling, softmax, sums, maps), weights, forward and backward (from a graph to launches), arena and bound (memory and
-running), engine (`CudaGraph`).
+upsampling, softmax, sums, maps), weights, forward, contributions and backward (from a graph to launches), job (from an
+image to maps), arena and bound (memory and running), engine (`CudaGraph`).
 """
