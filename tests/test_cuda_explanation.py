@@ -147,3 +147,15 @@ def test_a_file_is_verified_on_the_gpu(gpu):
     report = mc.verify("weights/digits.h5", device="gpu")
     assert report.device == Network(GRAPH, random_parameters(GRAPH), device="gpu").device_name
     assert 0 < report.check < 1e-5
+
+
+def test_progress_is_shown_and_many_targets_go_in_parts(gpu, both, monkeypatch):
+    cpu, net = both
+    shown = []
+    layers = ["dec_relu4", "res5b_relu"]
+    expected = mc.explain(cpu, picture(), TARGETS, layers)
+    check_alike(mc.explain(net, picture(), TARGETS, layers, progress=lambda plan: shown.append(plan) or plan), expected)
+    assert len(shown) == 1
+    monkeypatch.setattr("minicam.explanation.at_once.MOST_TARGETS", 2)
+    monkeypatch.setattr(net, "explained", None)
+    check_alike(mc.explain(net, picture(), TARGETS, layers), expected)

@@ -12,6 +12,10 @@ from minicam.explanation.scores import Scores
 from minicam.explanation.targets import Everywhere
 from minicam.network import Network
 
+MOST_TARGETS = 16
+"""Each target that goes backward takes memory: so many of one 720 x 960 image 1.5 GB. More go in parts, as many at a time
+as fit."""
+
 
 class Found(NamedTuple):
     """Of one sample. labels: (cells) uint8 or None; arrays: layer -> what a `CAM` has of "maps", "raw", "alpha",
@@ -40,8 +44,11 @@ def explained(
     size: tuple[int, ...],
     options: Options,
 ) -> list[Callable[[], Found]] | None:
-    """For each sample what gives its `Found`; None where the options or the network ask for the way in parts."""
-    if not options.sums_will_do or not isinstance(options.upsampling, str) or options.edges != "mirror":
+    """For each sample what gives its `Found`; None where the options, which may want to show the progress of the parts,
+    the number of targets or the network ask for the way in parts."""
+    if not options.sums_will_do or options.progress or len(targets) > MOST_TARGETS:
+        return None
+    if not isinstance(options.upsampling, str) or options.edges != "mirror":
         return None
     channels = net.graph.shapes(net.graph.inputs)[reduction_layer][0]
     signs = np.zeros((len(targets), channels or 0), np.float32)
