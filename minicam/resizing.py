@@ -106,9 +106,11 @@ def imresize(
     ]
     xp = array_module(x)
     if method == "nearest":
+        y = x
         for axis, (indices, _) in rules:
-            x = xp.take(x, xp.asarray(indices[:, 0]), axis=axis)
-        return x
+            if len(indices) != x.shape[axis]:
+                y = xp.take(y, xp.asarray(indices[:, 0]), axis=axis)
+        return x.copy() if y is x else y
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise ImageError(
             f"cannot resize {x.dtype} values with {method!r}; expected floating point or uint8, or 'nearest'"

@@ -52,6 +52,4 @@ def label_layer(net: Network) -> str | None:
 def labels(net: Network, scores: Array, space: tuple[int, ...]) -> Array:
     """scores (N, C, *cells) -> (N, *space) uint8."""
     found = net.largest_channel(scores)
-    if found.shape[1:] == tuple(space):
-        return found
     return imresize(found, space, method="nearest", axes=tuple(range(1, found.ndim)))
