@@ -185,9 +185,9 @@ class Network:
     ) -> Any:
         """All of `explain` for targets over all positions in one pass, see `minicam.cuda.job`; None where there is no
         such pass: on a CPU, for float64, for other ranks and for methods of resizing but "bicubic" and "bilinear"."""
-        x = self._checked(self._input_name, x)
         if x.dtype == np.float64 or not hasattr(engine := self._engine(np.dtype(np.float32)), "job"):
             return None
+        x = self._checked(self._input_name, x)
         shapes = self.graph.shapes_of({self._input_name: x})
         names = [reduction_layer, *layers, *([labelled] if labelled else [])]
         if any(len(shapes[name]) != 3 for name in names) or method not in KERNELS:
