@@ -58,7 +58,7 @@ def arithmetic_of(precision: str, capability: int) -> Arithmetic:
 
 
 class CudaGraph:
-    """A graph with parameters, computed in float32 by the kernels of this folder. module: cupy.
+    """A graph with parameters in main memory, computed in float32 by the kernels of this folder. module: cupy.
 
     Weights are folded and packed at their first use and kept: the parameters must not be changed afterwards. A pass
     over inputs of sizes that it has seen before replays what it did then. Passes asked for by several threads take

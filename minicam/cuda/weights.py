@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import Array, array_module, to_numpy
+from minicam.backend import Array, array_module
 from minicam.cuda.buffers import Buffer, constant
 from minicam.cuda.packing import Packed, pack
 from minicam.cuda.taps import Taps, adjoint_taps, forward_taps, forward_weight, row_taps
@@ -15,12 +15,11 @@ from minicam.graph import Node, Parameters
 
 
 class Weights:
-    """The parameters of a graph, folded by `fast.prepared` and packed for one arithmetic forward and one backward."""
+    """The parameters of a graph, which lie in main memory, folded by `fast.prepared` and packed for one arithmetic
+    forward and one backward."""
 
     def __init__(self, parameters: Parameters, forward: str, backward: str):
-        self.prepared = Prepared(
-            {layer: {name: to_numpy(array) for name, array in arrays.items()} for layer, arrays in parameters.items()}
-        )
+        self.prepared = Prepared(parameters)
         self._forward, self._backward = forward, backward
         self._kept: dict[Hashable, Any] = {}
 

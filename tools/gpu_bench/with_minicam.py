@@ -48,7 +48,21 @@ class Minicam:
         return [answer_of(each) for each in self._explained]
 
 
-class OnDevice:
+class _Keeping:
+    """Keeps what the last run found, on the device."""
+
+    machine: Machine
+    found: Any = None
+
+    @property
+    def clock(self) -> Clock:
+        return self.machine.cupy_clock
+
+    def before(self) -> None:
+        self.found = None  # its place is to be had again
+
+
+class OnDevice(_Keeping):
     """The same for images that are on the device, with results that stay there, in one plan."""
 
     title = "minicam"
@@ -60,14 +74,6 @@ class OnDevice:
         self.batches = on_device(machine.need_cupy(), batches)
         self.signs = np.zeros((len(CLASSES), len(network.classes)), np.float32)
         self.signs[np.arange(len(CLASSES)), class_channels(network)] = 1
-        self.found: Any = None
-
-    @property
-    def clock(self) -> Clock:
-        return self.machine.cupy_clock
-
-    def before(self) -> None:
-        self.found = None  # its place is to be had again
 
     def job(self, i: int) -> None:
         x = self.batches[i % len(self.batches)]
@@ -87,7 +93,7 @@ class OnDevice:
         ]
 
 
-class Forward:
+class Forward(_Keeping):
     """The scores alone, of images on the device, which stay there: what the engine does, without the checks of
     `Network.forward`, one of which waits for the device."""
 
@@ -100,14 +106,6 @@ class Forward:
         self.engine = engine(network, cupy, precision)
         self.output, (self.input,) = network.graph.outputs[0], network.graph.inputs
         self.batches = on_device(cupy, batches)
-        self.found: Any = None
-
-    @property
-    def clock(self) -> Clock:
-        return self.machine.cupy_clock
-
-    def before(self) -> None:
-        self.found = None  # its place is to be had again
 
     def job(self, i: int) -> None:
         x = self.batches[i % len(self.batches)].astype(np.float32)
