@@ -13,8 +13,8 @@ from minicam.explanation.targets import Everywhere
 from minicam.network import Network
 
 MOST_TARGETS = 16
-"""Each target that goes backward takes memory: so many of one 720 x 960 image 1.5 GB. More go in parts, as many at a time
-as fit."""
+"""Each target that goes backward takes memory, so many of one 720 x 960 image 1.5 GB. More go in parts, as many at a
+time as fit."""
 
 
 class Found(NamedTuple):
